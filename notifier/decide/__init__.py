@@ -1,0 +1,22 @@
+"""What to make of what a poll saw: pure functions that open nothing and read no clock.
+
+`decide_watch` is about one watch, `decide_account` about the account that its polls share, `passes` about who hears.
+"""
+
+from notifier.decide.account import AccountDecision, AccountState, decide_account
+from notifier.decide.notices import incident_notice, incident_over_notice, notice_id, passes
+from notifier.decide.watch import Decision, Surroundings, decide_watch, is_over
+
+__all__ = [
+    "AccountDecision",
+    "AccountState",
+    "Decision",
+    "Surroundings",
+    "decide_account",
+    "decide_watch",
+    "incident_notice",
+    "incident_over_notice",
+    "is_over",
+    "notice_id",
+    "passes",
+]

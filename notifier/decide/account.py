@@ -1,0 +1,124 @@
+"""The account that many watches share: whether a failure is the watch's own trouble, or everybody's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from notifier.model import Api, FailedPoll, Failure, Incident, IncidentKind, Key, Observation
+
+INCIDENT_WATCHES = 3
+"""So many watches must fail before failing polls are the account's trouble."""
+LONG_HOLD = 600.0
+"""Seconds of being told to wait after which that is an incident."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountState:
+    """What the polls of an account have shown so far. A new one is AccountState()."""
+
+    answered_at: float | None = None
+    answered_by: Key | None = None
+    others_answered_at: float | None = None
+    """When a watch other than `answered_by` was last answered."""
+    failing_since: float | None = None
+    """The first failure since the last answer."""
+    failing: tuple[Key, ...] = ()
+    """Up to INCIDENT_WATCHES different watches that failed since then."""
+    suspect: Key | None = None
+    """A watch that was refused, while another one is asked whether it is so too."""
+    suspect_at: float = 0.0
+    held_since: float | None = None
+    throttled: int = 0
+    """429 in a row."""
+    incident: Incident | None = None
+
+    def answered_beside(self, key: Key) -> float | None:
+        """When a watch of the account other than `key` was last answered."""
+        return self.others_answered_at if key == self.answered_by else self.answered_at
+
+
+@dataclass(frozen=True, slots=True)
+class AccountDecision:
+    """What is known now, and what follows: an incident that began or ended, another watch to be asked at once."""
+
+    after: AccountState
+    began: Incident | None = None
+    ended: Incident | None = None
+    check: bool = False
+
+
+def decide_account(
+    before: AccountState,
+    key: Key,
+    seen: Observation | FailedPoll,
+    *,
+    api: Api,
+    watches: int,
+    asked_at: float,
+    hold: float,
+    now: float,
+) -> AccountDecision:
+    """What one poll's result says about the whole account.
+
+    `watches` counts those still polled. `asked_at` is when this poll started: an answer to an older question says
+    nothing about trouble that began since. `hold` is for how long, in seconds, the account will wait after a 429.
+    """
+    if isinstance(seen, Observation):
+        return _after_answer(before, key, asked_at, now)
+    if seen.failure is Failure.NOT_FOUND:
+        return _after_not_found(before, key, asked_at, now)
+    failing = before.failing
+    if key not in failing and len(failing) < INCIDENT_WATCHES:
+        failing = (*failing, key)
+    after = replace(
+        before, failing=failing, failing_since=now if before.failing_since is None else before.failing_since
+    )
+    if seen.failure is Failure.THROTTLED:
+        held_since = now if before.held_since is None else before.held_since
+        after = replace(after, held_since=held_since, throttled=before.throttled + 1)
+    if before.incident is not None:
+        return AccountDecision(after)
+    if seen.failure is Failure.REFUSED:
+        return _after_refusal(after, key, seen, api, watches, now)
+    if seen.failure is Failure.THROTTLED and after.held_since is not None and now + hold - after.held_since > LONG_HOLD:
+        return _begin(after, f"asked to wait: {seen.reason}", api, watches, now)
+    return _begin_if_all_fail(after, seen, api, watches, now)
+
+
+def _after_answer(before: AccountState, key: Key, asked_at: float, now: float) -> AccountDecision:
+    others = before.others_answered_at if key == before.answered_by else before.answered_at
+    after = replace(before, answered_at=now, answered_by=key, others_answered_at=others)
+    if before.incident is not None and asked_at < before.incident.since:
+        return AccountDecision(after)
+    after = replace(after, failing_since=None, failing=(), held_since=None, throttled=0)
+    if before.suspect is not None and asked_at >= before.suspect_at:
+        after = replace(after, suspect=None)
+    return AccountDecision(replace(after, incident=None), ended=before.incident)
+
+
+def _after_not_found(before: AccountState, key: Key, asked_at: float, now: float) -> AccountDecision:
+    """A 404 shows that the API answers, which ends trouble; but it never speaks for the polls that fail otherwise."""
+    decision = _after_answer(before, key, asked_at, now)
+    if decision.ended is not None:
+        return decision
+    return AccountDecision(replace(decision.after, failing_since=before.failing_since, failing=before.failing))
+
+
+def _after_refusal(
+    after: AccountState, key: Key, seen: FailedPoll, api: Api, watches: int, now: float
+) -> AccountDecision:
+    if watches > 1 and after.suspect in (None, key):
+        return AccountDecision(replace(after, suspect=key, suspect_at=now), check=True)
+    return _begin(after, seen.reason, api, watches, now)
+
+
+def _begin_if_all_fail(after: AccountState, seen: FailedPoll, api: Api, watches: int, now: float) -> AccountDecision:
+    failing_since = now if after.failing_since is None else after.failing_since
+    if len(after.failing) < INCIDENT_WATCHES or now - failing_since < api.incident_after:
+        return AccountDecision(after)
+    return _begin(after, f"no poll was answered: {seen.reason}", api, watches, now)
+
+
+def _begin(after: AccountState, detail: str, api: Api, watches: int, now: float) -> AccountDecision:
+    incident = Incident(IncidentKind.API, api.name, since=now, detail=detail, count=watches)
+    return AccountDecision(replace(after, incident=incident, suspect=None), began=incident)
