@@ -317,6 +317,14 @@ class Address(NamedTuple):
     recipient: str
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """The words of one message, ready to be sent as plain text."""
+
+    title: str
+    body: str
+
+
 class DeliveryState(StrEnum):
     """What became of a delivery."""
 

@@ -1,0 +1,19 @@
+"""From due outbox rows to sent, due again later, or given up: one lane per address, so that none holds up another."""
+
+from notifier.deliver.lane import Incidents, Lane, Outbox, Pacer, Words
+from notifier.deliver.lanes import Lanes, Route
+from notifier.deliver.plan import Form, Parcel, next_parcel, probe_wait
+
+__all__ = [
+    "Form",
+    "Incidents",
+    "Lane",
+    "Lanes",
+    "Outbox",
+    "Pacer",
+    "Parcel",
+    "Route",
+    "Words",
+    "next_parcel",
+    "probe_wait",
+]

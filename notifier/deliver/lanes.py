@@ -1,0 +1,88 @@
+"""All lanes: started when something waits for their address, stopped with their channel or with the daemon."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from notifier.deliver.lane import Incidents, Lane, Outbox, Pacer, Words
+from notifier.model import Address, Channel, Clock, Message
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How an address is reached: its channel's settings, the call that sends, and the longest body in characters."""
+
+    channel: Channel
+    send: Callable[[Message], None]
+    limit: int
+
+
+class Lanes:
+    """Starts, wakes, reconfigures and stops the lanes. Safe to use from any thread."""
+
+    def __init__(self, *, outbox: Outbox, words: Words, incidents: Incidents, clock: Clock) -> None:
+        self._outbox, self._words, self._incidents, self._clock = outbox, words, incidents, clock
+        self._lock = threading.Lock()
+        self._routes: Mapping[Address, Route] = {}
+        self._pacers: dict[str, Pacer] = {}
+        self._lanes: dict[Address, Lane] = {}
+        self._failing: dict[Address, float] = {}
+        self._incident_open: set[Address] = set()
+        self._stopped = False
+
+    def remember(self, failing: Mapping[Address, float], incident_open: Iterable[Address]) -> None:
+        """What was known of the channels before the start: since when each fails, and which are incidents."""
+        self._failing, self._incident_open = dict(failing), set(incident_open)
+
+    def configure(self, routes: Mapping[Address, Route]) -> None:
+        """Go by these routes from now on. Deliveries to addresses that are gone wait in the store."""
+        with self._lock:
+            self._routes = routes
+            for address, route in routes.items():
+                pacer = self._pacers.setdefault(address.channel, Pacer(route.channel.rate))
+                pacer.rate = route.channel.rate
+                if address in self._lanes:
+                    self._lanes[address].configure(route.channel, pacer, route.send, route.limit)
+            for address in self._lanes.keys() - routes.keys():
+                self._lanes.pop(address).stop()
+
+    def wake(self, addresses: Iterable[Address]) -> None:
+        """Something new waits for these."""
+        with self._lock:
+            for address in addresses:
+                lane = self._lanes.get(address)
+                if lane is not None:
+                    lane.wake()
+                elif address in self._routes and not self._stopped:
+                    self._lanes[address] = self._start(address, self._routes[address])
+
+    def _start(self, address: Address, route: Route) -> Lane:
+        lane = Lane(
+            address,
+            route.channel,
+            pacer=self._pacers[address.channel],
+            send=route.send,
+            limit=route.limit,
+            outbox=self._outbox,
+            words=self._words,
+            incidents=self._incidents,
+            clock=self._clock,
+            failing_since=self._failing.get(address),
+            incident_open=address in self._incident_open,
+        )
+        lane.start()
+        return lane
+
+    def stop(self, grace: float) -> bool:
+        """Start no further delivery, and give those in flight so many seconds in all; whether all have ended."""
+        with self._lock:
+            self._stopped = True
+            lanes = list(self._lanes.values())
+        for lane in lanes:
+            lane.stop()
+        deadline = time.monotonic() + grace
+        ended = [lane.join(max(0.0, deadline - time.monotonic())) for lane in lanes]
+        return all(ended)
