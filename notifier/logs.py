@@ -7,8 +7,6 @@ import os
 import sys
 from collections.abc import Iterable
 
-from notifier.model import Secret
-
 _JOURNAL_LEVELS = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 """Python's levels as syslog's, in the `<n>` prefixes that the journal reads (sd-daemon(3))."""
 
@@ -61,8 +59,7 @@ def setup(level: int = logging.INFO) -> None:
     logging.getLogger("notifier").setLevel(level)
 
 
-def hide(secrets: Iterable[Secret]) -> None:
+def hide(secrets: Iterable[str]) -> None:
     """Take these texts out of every line from now on, tracebacks included. Very short ones are left: they hide all."""
-    texts = {secret.reveal() for secret in secrets}
     # Longest first: a secret may be a part of another one.
-    _formatter.secrets = tuple(sorted((text for text in texts if len(text) >= 6), key=len, reverse=True))
+    _formatter.secrets = tuple(sorted({text for text in secrets if len(text) >= 6}, key=len, reverse=True))

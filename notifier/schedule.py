@@ -349,6 +349,11 @@ class PollScheduler:
         self._table.wake = lambda: None
         self._scheduler.shutdown(wait=True)
 
+    @property
+    def alive(self) -> bool:
+        """Whether APScheduler's thread runs."""
+        return bool(self._scheduler.running and self._scheduler._thread.is_alive())
+
     def wake(self) -> None:
         """Look at the table again now: something is due earlier, or the wall clock was stepped."""
         due = datetime.now(UTC) + timedelta(seconds=self._table.seconds_until_due())

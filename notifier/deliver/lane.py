@@ -23,11 +23,11 @@ STORE_RETRY = 1.0
 class Outbox(Protocol):
     """What a lane asks of the store. Any of these may raise StoreError."""
 
-    def waiting(self, address: Address, *, limit: int) -> list[Delivery]:
+    def waiting(self, address: Address, *, limit: int, now: float) -> list[Delivery]:
         """The oldest deliveries that wait for this address, in order."""
 
-    def mark_sent(self, ids: Sequence[int], *, wall: float) -> None:
-        """The channel took them."""
+    def mark_sent(self, ids: Sequence[int], wall: float) -> None:
+        """The channel took them, and works."""
 
     def mark_failed(self, ids: Sequence[int], *, due_at: float, reason: str) -> None:
         """One more attempt failed; the next is due then."""
@@ -35,8 +35,11 @@ class Outbox(Protocol):
     def mark_given_up(self, ids: Sequence[int], *, wall: float, reason: str) -> None:
         """No attempt will follow."""
 
-    def note_channel(self, address: Address, *, last_sent: float | None, failing_since: float | None) -> None:
-        """How the channel fares, for `status` and for the next start."""
+    def make_due(self, address: Address, now: float) -> None:
+        """Whatever waits for the address is due now."""
+
+    def note_failing(self, address: Address, since: float | None) -> None:
+        """Since when the address takes nothing, for `status` and for the next start."""
 
 
 class Words(Protocol):
@@ -154,7 +157,7 @@ class Lane:
             # Sending on while "sent" cannot be recorded would repeat ever more messages after a restart.
             self._mark_sent(self._sent_unmarked)
         now = self._clock.steady()
-        waiting = self._outbox.waiting(self.address, limit=WINDOW)
+        waiting = self._outbox.waiting(self.address, limit=WINDOW, now=now)
         self._report_if_failing_long(now, len(waiting))
         if len(waiting) <= self._channel.digest_over:
             self._singly = False
@@ -203,9 +206,7 @@ class Lane:
         )
 
     def _mark_sent(self, ids: list[int]) -> None:
-        wall = self._clock.wall()
-        self._outbox.mark_sent(ids, wall=wall)
-        self._outbox.note_channel(self.address, last_sent=wall, failing_since=None)
+        self._outbox.mark_sent(ids, self._clock.wall())
         self._sent_unmarked = []
         for delivery_id in ids:
             self._first_failed.pop(delivery_id, None)
@@ -213,6 +214,7 @@ class Lane:
         self._last_success = self._clock.steady()
         if self._failures:
             event(logger, logging.INFO, "channel works again", channel=self.address.channel)
+            self._outbox.make_due(self.address, self._last_success)
         self._failures, self._failing_since = 0, None
         if self._incident_open:
             self._incident_open = False
@@ -250,7 +252,7 @@ class Lane:
             self._failing_since = now
         self._probe_at = now + probe_wait(self._failures, self._channel.retry_after, error.retry_after)
         self._outbox.mark_failed(ids, due_at=self._probe_at, reason=reason)
-        self._outbox.note_channel(self.address, last_sent=None, failing_since=self._failing_since)
+        self._outbox.note_failing(self.address, self._failing_since)
 
     def _give_up(self, ids: list[int], reason: str) -> None:
         self._outbox.mark_given_up(ids, wall=self._clock.wall(), reason=reason)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from notifier.deliver.lane import Incidents, Lane, Outbox, Pacer, Words
-from notifier.model import Address, Channel, Clock, Message
+from notifier.errors import DeliveryError
+from notifier.logs import event
+from notifier.model import Address, Channel, Clock, Message, Notice
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,16 @@ class Lanes:
                 elif address in self._routes and not self._stopped:
                     self._lanes[address] = self._start(address, self._routes[address])
 
+    def announce(self, notice: Notice, addresses: Iterable[Address]) -> None:
+        """Send a notice once, from memory, because it cannot be recorded. Whether it arrived is only logged."""
+        with self._lock:
+            routes = [(address, self._routes[address]) for address in addresses if address in self._routes]
+        for address, route in routes:
+            message = self._words.write([notice], title=None, body=None, limit=route.limit, now=self._clock.wall())
+            threading.Thread(
+                target=_send_once, args=(address, route, message), name=f"announce {address.channel}", daemon=True
+            ).start()
+
     def _start(self, address: Address, route: Route) -> Lane:
         lane = Lane(
             address,
@@ -86,3 +101,12 @@ class Lanes:
         deadline = time.monotonic() + grace
         ended = [lane.join(max(0.0, deadline - time.monotonic())) for lane in lanes]
         return all(ended)
+
+
+def _send_once(address: Address, route: Route, message: Message) -> None:
+    try:
+        route.send(message)
+    except DeliveryError as error:
+        event(logger, logging.ERROR, "not announced", channel=address.channel, reason=error.reason)
+    else:
+        event(logger, logging.INFO, "announced", channel=address.channel)

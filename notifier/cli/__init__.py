@@ -1,0 +1,263 @@
+"""The command: arguments in, exit code out. A known error is one line on standard error, never a traceback."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from notifier import __version__, logs
+from notifier.errors import ConfigError, NotifierError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def _config_option(command: Command) -> Command:
+    """`-c/--config`, before or after the verb; kept in the context's object for `_config_path`."""
+
+    def keep(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
+        if value is not None:
+            context.find_root().obj = value
+
+    return click.option(
+        "-c",
+        "--config",
+        type=click.Path(path_type=Path),
+        expose_value=False,
+        callback=keep,
+        is_eager=True,
+        help="The configuration. Default: $NOTIFIER_CONFIG, ./config.yaml, $XDG_CONFIG_HOME/notifier/config.yaml, "
+        "/etc/notifier/config.yaml.",
+    )(command)
+
+
+def _json_option(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def _config_path() -> Path:
+    from notifier import config
+
+    return config.find(click.get_current_context().find_root().obj, os.environ)
+
+
+@click.group(context_settings=CONTEXT)
+@_config_option
+@click.version_option(__version__, prog_name="notifier")
+def cli() -> None:
+    """Tells Slack, e-mail or anything else when an AI prediction at CometAPI or Replicate ends or breaks."""
+
+
+def main() -> None:
+    """Run the command; ends the process with its exit code."""
+    try:
+        cli(prog_name="notifier")
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+    except NotifierError as error:
+        click.echo(f"notifier: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+@cli.command()
+@_config_option
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
+def run(log_level: str) -> None:
+    """The daemon, in the foreground. Ends on SIGTERM or SIGINT, reads the configuration again on SIGHUP."""
+    from notifier.service import Service, load_config
+
+    logs.setup(getattr(logging, log_level.upper()))
+    configuration = load_config(_config_path())
+    for warning in configuration.warnings:
+        logs.event(logging.getLogger(__name__), logging.WARNING, "configuration", warning=warning)
+    Service(configuration).run()
+
+
+@cli.command()
+@_config_option
+def check() -> None:
+    """Check the configuration and the store; print every mistake, or a summary."""
+    from notifier.cli import draw
+    from notifier.service import load_config
+    from notifier.store import Store
+
+    try:
+        configuration = load_config(_config_path())
+    except ConfigError as error:
+        click.echo(str(error))
+        sys.exit(error.exit_code)
+    Store.open(configuration.store, create=False).close()
+    draw.summary(configuration)
+
+
+@cli.command()
+@_config_option
+@click.argument("names", metavar="[CHANNEL]...", nargs=-1)
+def test(names: tuple[str, ...]) -> None:
+    """Send a marked test message to each CHANNEL (default: all), and say what each answered."""
+    from notifier import channels, message
+    from notifier.decide import notice_id
+    from notifier.errors import DeliveryError
+    from notifier.model import Event, Notice
+    from notifier.service import load_config
+
+    configuration = load_config(_config_path())
+    for name in names:
+        _known(name, configuration.channels, "channel")
+    failed = False
+    for name in names or configuration.channels:
+        channel = configuration.channels[name]
+        for target in channels.targets(channel):
+            wall = time.time()
+            notice = Notice(notice_id("test", name, target.address.recipient, wall), Event.TEST, wall, name=name)
+            words = message.write([notice], limit=target.body_limit, now=wall)
+            place = f"{name} ({target.masked})" if target.masked else name
+            try:
+                channels.send(target, words)
+            except DeliveryError as error:
+                failed = True
+                click.echo(f"{place}: failed: {error.reason}")
+            else:
+                click.echo(f"{place}: sent, notice {notice.notice}")
+    sys.exit(1 if failed else 0)
+
+
+def _known(name: str, names: Any, what: str) -> None:
+    if name not in names:
+        near = difflib.get_close_matches(name, list(names), n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; there is {', '.join(names)}"
+        raise click.UsageError(f"no {what} is called {name}{hint}")
+
+
+@cli.command()
+@_config_option
+@_json_option
+@click.option("--api", "api_name", metavar="NAME", help="The account. Needed where there are several and the list does "
+              "not say.")  # fmt: skip
+@click.argument("prediction_id", metavar="ID")
+def poll(prediction_id: str, api_name: str | None, *, as_json: bool) -> None:
+    """Ask about prediction ID once, and print it. Nothing is recorded and nobody is told."""
+    from notifier import config
+    from notifier.cli import data, draw
+    from notifier.model import FailedPoll
+    from notifier.poll import Poller
+    from notifier.service import load_config
+    from notifier.transport import Transport
+
+    configuration = load_config(_config_path())
+    if api_name is not None:
+        _known(api_name, configuration.apis, "account")
+    try:
+        prediction_id, named = config.parse_prediction(prediction_id, configuration.apis)
+    except ValueError as error:
+        raise click.UsageError(f"ID {error}") from None
+    listed = [watch.key.api for watch in configuration.watches if watch.key.id == prediction_id]
+    accounts = [api_name] if api_name else [named] if named else listed or list(configuration.apis)
+    if len(accounts) > 1:
+        raise click.UsageError(f"which account? Say --api with one of {', '.join(accounts)}")
+    transport = Transport()
+    transport.start()
+    try:
+        poller = Poller(configuration.apis[accounts[0]], transport)
+        seen = poller.read(poller.ask_once(prediction_id), prediction_id, time.time())
+    finally:
+        transport.close()
+    if as_json:
+        click.echo(json.dumps(data.poll(accounts[0], prediction_id, seen), indent=2))
+    else:
+        draw.poll(accounts[0], prediction_id, seen)
+    sys.exit(1 if isinstance(seen, FailedPoll) else 0)
+
+
+@cli.command()
+@_config_option
+@_json_option
+def status(*, as_json: bool) -> None:
+    """Every watch, every channel, every incident. Works beside the daemon and without it."""
+    from notifier.cli import data
+
+    found = data.status(_reading_config())
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        from notifier.cli import draw
+
+        draw.status(found)
+
+
+@cli.command()
+@_config_option
+@_json_option
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=200, show_default=True, help="So many notices, the newest."
+)
+@click.argument("prediction_id", metavar="[ID]", required=False)
+def history(prediction_id: str | None, limit: int, *, as_json: bool) -> None:
+    """What happened (to prediction ID, or to all), and what became of each delivery."""
+    from notifier.cli import data
+
+    found = data.history(_reading_config(), prediction_id, limit)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        from notifier.cli import draw
+
+        draw.history(found)
+
+
+@cli.command()
+@_config_option
+@click.option("--all", "everything", is_flag=True, help="Every delivery that was given up.")
+@click.argument("deliveries", metavar="[DELIVERY]...", nargs=-1, type=int)
+def resend(deliveries: tuple[int, ...], *, everything: bool) -> None:
+    """Put given-up deliveries back, by the numbers that `history` shows. A running daemon takes them up at once."""
+    from notifier.store import Store
+
+    if bool(deliveries) == everything:
+        raise click.UsageError("name the deliveries, or say --all")
+    with Store.open(_reading_config().store, create=False) as store:
+        found = store.resend(None if everything else deliveries, time.time())
+    for number in found.unknown:
+        click.echo(f"delivery {number}: there is none", err=True)
+    for number in found.not_given_up:
+        click.echo(f"delivery {number}: was not given up", err=True)
+    click.echo(f"{len(found.put_back)} put back")
+    sys.exit(1 if found.unknown or found.not_given_up else 0)
+
+
+def _reading_config() -> Any:
+    """The configuration for a verb that only reads the store: the daemon's secrets need not be at hand."""
+    from notifier import config
+
+    return config.load(_config_path(), environ=os.environ, resolve_secrets=False)
+
+
+@cli.command()
+def schema() -> None:
+    """The configuration's JSON Schema, for editors."""
+    from notifier import config
+
+    click.echo(json.dumps(config.json_schema(), indent=2))
+
+
+@cli.command()
+@click.option(
+    "--speed", type=click.FloatRange(0.25, 10), default=1.0, show_default=True, help="Play it so many times as fast."
+)
+def demo(speed: float) -> None:
+    """Watch the real daemon at work for half a minute, on predictions that are played on this machine."""
+    from notifier.demo import play
+
+    play(speed)

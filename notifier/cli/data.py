@@ -1,0 +1,141 @@
+"""What the reading verbs show, as plain JSON values. Times are ISO 8601 in UTC."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from notifier.model import Address, Config, FailedPoll, Observation, Watch
+from notifier.store import Store, WatchRow, is_running
+
+JSON = dict[str, Any]
+
+
+def moment(seconds: float | None) -> str | None:
+    """Unix seconds as `2026-01-31T12:00:00Z`."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def status(config: Config) -> JSON:
+    """The object of `status --json` (DESIGN section 6). Raises StoreError."""
+    with Store.open(config.store, create=False) as store:
+        known = {row.key: row for row in store.watches_overview()}
+        channels = {row.name: row for row in store.channels_overview()}
+        incidents = store.open_incidents()
+    rows = []
+    for name in dict.fromkeys((*config.channels, *channels)):
+        row = channels.get(name)
+        rows.append(
+            {
+                "name": name,
+                "waiting": row.waiting if row else 0,
+                "given_up": row.given_up if row else 0,
+                "last_sent": moment(row.last_sent) if row else None,
+                "failing_since": moment(row.failing_since) if row else None,
+                "configured": name in config.channels,
+            }
+        )
+    return {
+        "as_of": moment(time.time()),
+        "running": is_running(config.store),
+        "watches": [_watch(watch, known.get(watch.key)) for watch in config.watches],
+        "channels": rows,
+        "incidents": [
+            {"kind": each.kind.value, "subject": each.subject, "since": moment(each.since), "detail": each.detail}
+            for each in incidents
+        ],
+    }
+
+
+def _watch(watch: Watch, row: WatchRow | None) -> JSON:
+    state = row.state if row else None
+    done = bool(state and (state.done or state.let_go))
+    return {
+        "id": watch.key.id,
+        "name": watch.name,
+        "api": watch.key.api,
+        "status": state.status if state else None,
+        "done": done,
+        "error": state.error if state else None,
+        "output": list(state.output) if state else [],
+        "last_polled": moment(row.last_polled) if row else None,
+        "failures": state.failures + state.not_found if state else 0,
+        "next_poll": moment(row.next_poll) if row and not done else None,
+        "trouble": list(state.troubles) if state else [],
+        "let_go": bool(state and state.let_go),
+    }
+
+
+def history(config: Config, prediction_id: str | None, limit: int) -> list[JSON]:
+    """The list of `history --json` (DESIGN section 6), oldest first. Raises StoreError."""
+    with Store.open(config.store, create=False) as store:
+        rows = store.history(prediction_id, limit)
+    return [
+        {
+            "notice": row.notice,
+            "time": moment(row.time),
+            "id": row.key.id if row.key else None,
+            "api": row.key.api if row.key else None,
+            "name": row.name,
+            "event": row.event,
+            "before": row.before,
+            "after": row.status,
+            "error": row.error,
+            "why": row.why,
+            "deliveries": [
+                {
+                    "delivery": each.id,
+                    "channel": each.address.channel,
+                    "recipient": _recipient(each.address),
+                    "state": each.state.value,
+                    "attempts": each.attempts,
+                    "last_error": each.last_error,
+                }
+                for each in row.deliveries
+            ],
+        }
+        for row in rows
+    ]
+
+
+def _recipient(address: Address) -> str | None:
+    from notifier import channels
+
+    return channels.masked(address.recipient) or None
+
+
+def poll(api: str, prediction_id: str, seen: Observation | FailedPoll) -> JSON:
+    """What one poll saw, for `poll --json`."""
+    if isinstance(seen, FailedPoll):
+        return {
+            "api": api,
+            "id": prediction_id,
+            "failure": seen.failure.value,
+            "reason": seen.reason,
+            "http_status": seen.http_status,
+            "retry_after": seen.retry_after,
+        }
+    times: Mapping[str, float | None] = {
+        "created_at": seen.created_at,
+        "started_at": seen.started_at,
+        "completed_at": seen.completed_at,
+        "deadline": seen.deadline,
+    }
+    return {
+        "api": api,
+        "id": prediction_id,
+        "status": seen.status,
+        "error": seen.error,
+        "output": list(seen.output),
+        "text": seen.text,
+        "has_output": seen.has_output,
+        "data_removed": seen.data_removed,
+        **{name: moment(value) for name, value in times.items()},
+        "metrics": dict(seen.metrics),
+        "logs": seen.logs,
+        "remark": seen.remark,
+    }

@@ -1,0 +1,317 @@
+"""The daemon: builds the parts, joins the stages, starts, reloads, stops. Only this package knows all stages."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from notifier import channels, config, logs, message
+from notifier.deliver import Lanes, Route
+from notifier.errors import ConfigError, NotifierError, StoreError
+from notifier.logs import event
+from notifier.model import Address, Clock, Config, Incident, IncidentKind, Key, Message, Secret
+from notifier.poll import Poller
+from notifier.schedule import DueTable, PollScheduler
+from notifier.service.heartbeat import Heartbeat
+from notifier.service.keeper import Answered, Keeper
+from notifier.service.watching import ConfigurationWatch, shrinks
+from notifier.store import Store
+from notifier.transport import Answer, Transport
+
+__all__ = ["PartDiedError", "Service", "load_config", "routes"]
+
+logger = logging.getLogger(__name__)
+
+DELIVERY_GRACE = 10.0
+"""Seconds that deliveries in flight get at the end."""
+NOTABLE_STEP = 1.0
+"""Seconds by which the wall clock must have been stepped to be worth a line."""
+LOOK_EVERY, RESENT_EVERY, IDENTITY_EVERY, PRUNE_EVERY = 2, 2, 10, 3600
+"""Beats of a second between looks at the configuration, at the outbox, at the store's file, and the pruning."""
+
+
+class PartDiedError(NotifierError):
+    """A thread ended that must not end: a mistake of ours. Whoever runs the service should start it again."""
+
+    exit_code = 70
+
+
+def load_config(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
+    """The whole configuration, checked as far as can be without sending anything. Raises ConfigError."""
+
+    def inspect_url(url: Secret) -> config.UrlInspection:
+        problem, warning = channels.inspect(url)
+        return config.UrlInspection(problem=problem, warning=warning)
+
+    return config.load(path, environ=environ, inspect_url=inspect_url, template_problem=message.template_problem)
+
+
+def routes(configuration: Config) -> dict[Address, Route]:
+    """How each address of the configured channels is reached."""
+    found: dict[Address, Route] = {}
+    for channel in configuration.channels.values():
+        for target in channels.targets(channel):
+            found[target.address] = Route(channel, _sender(target), target.body_limit)
+    return found
+
+
+def _sender(target: channels.Target) -> Callable[[Message], None]:
+    return lambda words: channels.send(target, words)
+
+
+class Service:
+    """One daemon. `run` is all of its life; `reload` and `stop` may be called from any thread meanwhile."""
+
+    def __init__(
+        self, configuration: Config, *, environ: Mapping[str, str] = os.environ, clock: Clock | None = None
+    ) -> None:
+        """Open the store and build the parts. Raises StoreError, AlreadyRunningError and CaBundleError."""
+        self._config = configuration
+        self._environ = environ
+        self._clock = clock or Clock()
+        self._ending = threading.Event()
+        self._reload_asked = threading.Event()
+        self._failure: NotifierError | None = None
+        self._hide_secrets(configuration)
+        self._transport = Transport(environment=environ)
+        try:
+            self._store = Store.open(configuration.store, daemon=True, now=self._clock.steady())
+        except BaseException:
+            self._transport.close()
+            raise
+        self._table = DueTable(self._clock.monotonic)
+        self._lanes = Lanes(outbox=self._store, words=message, incidents=self, clock=self._clock)
+        self._keeper = Keeper(store=self._store, table=self._table, lanes=self._lanes, clock=self._clock)
+        self._pollers: dict[str, Poller] = {}
+        self._scheduler = PollScheduler(self._table, self._start_poll)
+        self._watch = ConfigurationWatch(configuration, self._clock.monotonic)
+        self._step = 0.0
+        self._heartbeat = Heartbeat(
+            [
+                (1, self._check_parts),
+                (1, self._check_clock),
+                (1, self._reload_if_asked),
+                (LOOK_EVERY, self._reload_if_edited),
+                (RESENT_EVERY, self._take_up_resent),
+                (IDENTITY_EVERY, self._check_store),
+                (PRUNE_EVERY, self._prune),
+            ]
+        )
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    def run(self, *, signals: bool = True) -> None:
+        """Start, work until `stop`, SIGTERM or SIGINT, and end in good order.
+
+        Raises StoreError when the store became unusable, PartDiedError when a thread of ours died. `signals` wants the
+        main thread.
+        """
+        if signals:
+            self._listen_to_signals()
+        self._start()
+        event(logger, logging.INFO, "started", watches=len(self._config.watches), channels=len(self._config.channels),
+              config=self._config.path)  # fmt: skip
+        self._ending.wait()
+        self._end()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Let `run` end in good order."""
+        self._ending.set()
+
+    def reload(self) -> None:
+        """Read the configuration again at the next beat, edited or not, and act on it at once."""
+        self._reload_asked.set()
+
+    def _listen_to_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.stop())
+        signal.signal(signal.SIGHUP, lambda *_: self.reload())
+
+    def _start(self) -> None:
+        incidents = self._store.open_incidents()
+        in_trouble = {incident.subject for incident in incidents if incident.kind is IncidentKind.CHANNEL}
+        found = routes(self._config)
+        self._lanes.remember(
+            failing={
+                address: health.failing_since
+                for address, health in self._store.channel_health().items()
+                if health.failing_since is not None
+            },
+            incident_open=[address for address in found if _subject(address) in in_trouble],
+        )
+        self._configure(self._config, found)
+        self._keeper.resume_incidents(incidents)
+        self._lanes.wake(self._store.waiting_addresses())
+        self._transport.start()
+        self._keeper.start()
+        self._scheduler.start()
+        self._heartbeat.start()
+
+    def _end(self) -> None:
+        """No new polls; polls in flight are only questions, and are dropped; deliveries in flight are waited for."""
+        event(logger, logging.INFO, "stopping")
+        self._heartbeat.stop()
+        self._scheduler.stop()
+        self._transport.close()
+        self._keeper.stop()
+        if self._lanes.stop(DELIVERY_GRACE):
+            self._store.close()
+        else:
+            event(logger, logging.WARNING, "a delivery was still in flight: it is tried again at the next start")
+        event(logger, logging.INFO, "stopped")
+
+    def _fail(self, error: NotifierError) -> None:
+        if self._failure is None:
+            self._failure = error
+        self._ending.set()
+
+    # --- polls -------------------------------------------------------------------------------------------------------
+
+    def _start_poll(self, key: Key) -> None:
+        """Runs in the scheduler's thread, which must not be held up, nor die of a mistake in one poll."""
+        asked_at = self._clock.steady()
+
+        def done(answer: Answer) -> None:
+            self._keeper.put(Answered(key, asked_at, answer))
+
+        try:
+            self._pollers[key.api].ask(key.id, done)
+        except Exception:
+            if key.api in self._pollers:  # else the account was removed meanwhile
+                logger.exception("mistake in the program: %s could not be asked about", key)
+            self._table.land(key, None)
+
+    # --- configuration -----------------------------------------------------------------------------------------------
+
+    def _configure(self, configuration: Config, found: Mapping[Address, Route]) -> None:
+        """Apply a configuration that was checked. In the keeper's thread, or before it runs. Raises StoreError."""
+        pollers = {name: Poller(api, self._transport) for name, api in configuration.apis.items()}
+        addresses: dict[str, tuple[Address, ...]] = dict.fromkeys(configuration.channels, ())
+        for address in found:
+            addresses[address.channel] += (address,)
+        self._lanes.configure(found)
+        self._keeper.configure(configuration, pollers, addresses)
+        self._pollers = pollers
+        self._config = configuration
+
+    def _reload_if_asked(self) -> None:
+        if self._reload_asked.is_set():
+            self._reload_asked.clear()
+            self._watch.is_ready()
+            self._reload(asked=True)
+
+    def _reload_if_edited(self) -> None:
+        if self._watch.is_ready():
+            self._reload(asked=False)
+
+    def _reload(self, *, asked: bool) -> None:
+        """Check the whole of the new configuration, then have the difference applied; a bad one changes nothing."""
+        path = self._config.path
+        try:
+            configuration = load_config(path, self._environ)
+            found = routes(configuration)
+        except ConfigError as error:
+            self._watch.acted(None)
+            self._refuse(error)
+            return
+        if configuration.store != self._config.store:
+            event(logger, logging.WARNING, "the new store is used after a restart", config=path)
+        before, after = ([watch.key for watch in each.watches] for each in (self._config, configuration))
+        if not asked and shrinks(before, after):
+            held = self._watch.is_holding
+            if not self._watch.may_shrink():
+                if not held:
+                    event(logger, logging.WARNING, "edit held back: it removes more than half of the watches; SIGHUP"
+                          " applies it now, else it is applied in 30 s", config=path)  # fmt: skip
+                return
+        self._watch.acted(configuration)
+        self._hide_secrets(self._config, configuration)
+        self._keeper.post(lambda: self._apply(configuration, found))
+
+    def _apply(self, configuration: Config, found: Mapping[Address, Route]) -> None:
+        self._configure(configuration, found)
+        self._keeper.end_incident(IncidentKind.CONFIG, configuration.path.name)
+        self._lanes.wake(self._store.waiting_addresses())
+        event(logger, logging.INFO, "reloaded", watches=len(configuration.watches),
+              channels=len(configuration.channels))  # fmt: skip
+
+    def _refuse(self, error: ConfigError) -> None:
+        for mistake in error.mistakes:
+            event(logger, logging.ERROR, "mistake in the configuration", mistake=mistake)
+        event(
+            logger, logging.ERROR, "configuration not reloaded: the last good one stays", mistakes=len(error.mistakes)
+        )
+        first = str(error.mistakes[0]) if error.mistakes else str(error)
+        more = f" (and {len(error.mistakes) - 1} more)" if len(error.mistakes) > 1 else ""
+        incident = Incident(
+            IncidentKind.CONFIG, self._config.path.name, since=self._clock.steady(), detail=first + more
+        )
+        self._keeper.post(lambda: self._keeper.begin_incident(incident))
+
+    @staticmethod
+    def _hide_secrets(*configurations: Config) -> None:
+        secrets = [
+            secret
+            for each in configurations
+            for secret in (
+                *(api.token.reveal() for api in each.apis.values()),
+                *(part for channel in each.channels.values() for part in channels.secret_parts(channel.url)),
+            )
+        ]
+        logs.hide(secrets)
+
+    # --- what lanes report -------------------------------------------------------------------------------------------
+
+    def channel_fails(self, address: Address, since: float, reason: str, held: int) -> None:
+        """A channel has failed for its `incident_after`: the others hear of it."""
+        incident = Incident(IncidentKind.CHANNEL, _subject(address), since=since, detail=reason, count=held)
+        self._keeper.post(lambda: self._keeper.begin_incident(incident))
+
+    def channel_works(self, address: Address) -> None:
+        """It works again."""
+        self._keeper.post(lambda: self._keeper.end_incident(IncidentKind.CHANNEL, _subject(address)))
+
+    # --- beats -------------------------------------------------------------------------------------------------------
+
+    def _check_parts(self) -> None:
+        if self._keeper.fatal is not None:
+            self._fail(self._keeper.fatal)
+        elif not self._keeper.alive:
+            self._fail(PartDiedError("the keeper's thread has died; see the log above"))
+        elif not self._transport.alive:
+            self._fail(PartDiedError("the transport's thread has died; see the log above"))
+        elif not self._scheduler.alive:
+            self._fail(PartDiedError("the scheduler's thread has died; see the log above"))
+
+    def _check_clock(self) -> None:
+        """APScheduler waits by the wall clock: after a step it is woken, so that it asks anew how long to wait."""
+        step = self._clock.step()
+        if abs(step - self._step) >= NOTABLE_STEP:
+            event(logger, logging.WARNING, "the wall clock was stepped", seconds=step - self._step)
+            self._step = step
+            self._scheduler.wake()
+
+    def _take_up_resent(self) -> None:
+        if self._store.changed_elsewhere():
+            self._lanes.wake(self._store.waiting_addresses())
+
+    def _check_store(self) -> None:
+        try:
+            self._store.check_identity()
+        except StoreError as error:
+            self._fail(error)
+
+    def _prune(self) -> None:
+        pruned = self._store.prune(self._clock.steady())
+        if pruned.deliveries or pruned.watches:
+            event(logger, logging.INFO, "pruned", deliveries=pruned.deliveries, watches=pruned.watches)
+
+
+def _subject(address: Address) -> str:
+    return f"{address.channel} {address.recipient}".rstrip()

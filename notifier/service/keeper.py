@@ -1,0 +1,439 @@
+"""The keeper: the one thread that knows every state. It decides on answers, records, and lets the lanes know."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from notifier.decide import (
+    AccountState,
+    Decision,
+    Surroundings,
+    decide_account,
+    decide_watch,
+    incident_notice,
+    incident_over_notice,
+    is_over,
+    passes,
+)
+from notifier.deliver import Lanes
+from notifier.errors import StoreError, StoreWriteError
+from notifier.logs import event
+from notifier.model import (
+    Address,
+    Clock,
+    Config,
+    Delivery,
+    Event,
+    FailedPoll,
+    Failure,
+    Incident,
+    IncidentKind,
+    Key,
+    Notice,
+    Observation,
+    State,
+    Watch,
+)
+from notifier.poll import Poller
+from notifier.schedule import DueTable, hold_after, wait_after
+from notifier.store import Change, Owed, Polled, Store
+from notifier.transport import Answer
+
+logger = logging.getLogger(__name__)
+
+BATCH = 1000
+"""Answers that are recorded together at most."""
+TOUCH_EVERY = 10.0
+"""Seconds between the bulk writes of when each watch was last polled."""
+STORE_RETRY = 1.0
+"""Seconds between attempts to write what could not be written."""
+
+Write = Callable[[float], Iterable[Delivery]]
+"""A transaction that is still owed to the store; gets the steady time and returns the new deliveries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer to the poll of a watch that was started at `asked_at` (steady)."""
+
+    key: Key
+    asked_at: float
+    answer: Answer
+
+
+@dataclass(slots=True)
+class _Landing:
+    key: Key
+    wait: float | None
+    not_before: float = 0.0
+
+
+@dataclass(slots=True)
+class _Known:
+    """Everything the keeper's thread alone may touch."""
+
+    watches: dict[Key, Watch] = field(default_factory=dict)
+    states: dict[Key, State] = field(default_factory=dict)
+    accounts: dict[str, AccountState] = field(default_factory=dict)
+    incidents: dict[tuple[IncidentKind, str], Incident] = field(default_factory=dict)
+
+
+class Keeper:
+    """Takes answers as they come and is the only one to change a state.
+
+    `put` and `post` may be called from any thread; all else happens in the keeper's own.
+    """
+
+    def __init__(self, *, store: Store, table: DueTable, lanes: Lanes, clock: Clock) -> None:
+        self._store, self._table, self._lanes, self._clock = store, table, lanes, clock
+        self._queue: queue.SimpleQueue[Answered | Callable[[], None]] = queue.SimpleQueue()
+        self._known = _Known()
+        self._config: Config | None = None
+        self._pollers: Mapping[str, Poller] = {}
+        self._addresses: Mapping[str, tuple[Address, ...]] = {}
+        self._changes: list[Change] = []
+        self._writes: list[Write] = []
+        self._touched: dict[Key, float] = {}
+        self._next_touch = 0.0
+        self._store_trouble: Incident | None = None
+        self._stopping = False
+        self.fatal: StoreError | None = None
+        """Why the keeper gave up: the store is damaged, not merely full."""
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+
+    # --- for any thread ----------------------------------------------------------------------------------------------
+
+    def put(self, answered: Answered) -> None:
+        """Hand in an answer."""
+        self._queue.put(answered)
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Have something done in the keeper's thread, after what was handed in before."""
+        self._queue.put(call)
+
+    def start(self) -> None:
+        """Start deciding."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Record what was handed in so far, then end."""
+        self._queue.put(self._stop)
+        self._thread.join()
+
+    @property
+    def alive(self) -> bool:
+        """Whether answers are being taken."""
+        return self._thread.is_alive()
+
+    # --- the thread --------------------------------------------------------------------------------------------------
+
+    def _stop(self) -> None:
+        self._stopping = True
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._take_batch()
+            self._flush_touched()
+        except StoreError as error:
+            self.fatal = error
+
+    def _take_batch(self) -> None:
+        landings: list[_Landing] = []
+        for item in self._next_items():
+            if isinstance(item, Answered):
+                landings.append(self._handle(item))
+            else:
+                item()
+        self._commit()
+        for landing in landings:
+            self._table.land(landing.key, landing.wait, landing.not_before)
+        if self._touched and time.monotonic() >= self._next_touch:
+            self._flush_touched()
+
+    def _next_items(self) -> list[Answered | Callable[[], None]]:
+        """Everything that is there, up to a batch; waits for the first, but not longer than work is owed elsewhere."""
+        items: list[Answered | Callable[[], None]] = []
+        try:
+            items.append(self._queue.get(timeout=self._patience()))
+            while len(items) < BATCH:
+                items.append(self._queue.get_nowait())
+        except queue.Empty:
+            pass
+        return items
+
+    def _patience(self) -> float | None:
+        if self._changes or self._writes:
+            return STORE_RETRY
+        return max(0.0, self._next_touch - time.monotonic()) if self._touched else None
+
+    def _handle(self, answered: Answered) -> _Landing:
+        """Decide on one answer. A mistake of ours in one must not stop the others."""
+        try:
+            return self._decide(answered)
+        except Exception:
+            logger.exception("mistake in the program: the answer to %s was not understood", answered.key)
+            return _Landing(answered.key, None)
+
+    def _decide(self, answered: Answered) -> _Landing:
+        key = answered.key
+        watch = self._known.watches.get(key)
+        if watch is None:
+            return _Landing(key, None)
+        now, wall = self._clock.steady(), self._clock.wall()
+        if is_over(self._known.states[key], watch, now):
+            return _Landing(key, None)
+        seen = self._pollers[key.api].read(answered.answer, key.id, wall)
+        self._touched[key] = wall
+        surroundings = self._decide_account(key, seen, answered.asked_at, now)
+        before = self._known.states[key]
+        decision = decide_watch(watch, before, seen, surroundings, now=now, wall=wall)
+        self._known.states[key] = decision.after
+        self._log(watch, before, seen, decision)
+        if decision.record:
+            notice = decision.notice
+            owed = () if notice is None else ((notice, self._audience(watch, before, notice)),)
+            self._changes.append(Change(key, decision.after, owed))
+        if is_over(decision.after, watch, now):
+            self._table.drop([key])
+        not_before = seen.retry_after or 0.0 if isinstance(seen, FailedPoll) else 0.0
+        return _Landing(key, wait_after(seen, decision.after, watch.rules), not_before)
+
+    def _decide_account(self, key: Key, seen: Observation | FailedPoll, asked_at: float, now: float) -> Surroundings:
+        before = self._known.accounts.get(key.api, AccountState())
+        hold = 0.0
+        if isinstance(seen, FailedPoll) and seen.failure is Failure.THROTTLED:
+            hold = hold_after(seen, before.throttled)
+            self._table.hold(key.api, hold)
+            event(logger, logging.WARNING, "account held", api=key.api, seconds=hold, reason=seen.reason)
+        watches = self._table.watches(key.api)
+        config = self._configured()
+        decision = decide_account(
+            before, key, seen, api=config.apis[key.api], watches=watches, asked_at=asked_at, hold=hold, now=now
+        )
+        self._known.accounts[key.api] = decision.after
+        if decision.began is not None:
+            self._table.probe(key.api)
+            self._forgive_failures(key.api)
+            self.begin_incident(decision.began)
+        if decision.ended is not None:
+            self._table.all_due(key.api)
+            self.end_incident(decision.ended.kind, decision.ended.subject)
+        if decision.check:
+            self._table.ask_another(key)
+        return Surroundings(
+            watches=watches,
+            others_answered_at=decision.after.answered_beside(key),
+            in_trouble=decision.after.incident is not None,
+        )
+
+    def _forgive_failures(self, api: str) -> None:
+        """What failed before an account's incident was the account's trouble too: no watch is to be told for it."""
+        for key, state in self._known.states.items():
+            if key.api == api and state.failures:
+                self._known.states[key] = replace(state, failures=0, failing_since=None)
+
+    def _log(self, watch: Watch, before: State, seen: Observation | FailedPoll, decision: Decision) -> None:
+        api, prediction_id = watch.key
+        notice = decision.notice
+        if notice is not None:
+            event(logger, logging.INFO, notice.event.value, api=api, id=prediction_id, before=notice.before,
+                  status=notice.status, notice=notice.notice, why=decision.why)  # fmt: skip
+        elif isinstance(seen, FailedPoll):
+            # A failure that repeats is logged when it changes, not each time.
+            level = logging.INFO if seen.reason != before.failure else logging.DEBUG
+            event(logger, level, "poll failed", api=api, id=prediction_id, reason=seen.reason, why=decision.why)
+        else:
+            level = logging.INFO if decision.record or "not believed" in decision.why else logging.DEBUG
+            event(logger, level, "polled", api=api, id=prediction_id, status=seen.status, why=decision.why)
+        if isinstance(seen, Observation) and seen.remark:
+            event(logger, logging.WARNING, "odd answer", api=api, id=prediction_id, remark=seen.remark)
+
+    # --- who hears ---------------------------------------------------------------------------------------------------
+
+    def _audience(self, watch: Watch, before: State, notice: Notice) -> tuple[Address, ...]:
+        """Both event lists must let it through; the end of a trouble also goes wherever that trouble was told."""
+        config = self._configured()
+        names = [
+            name
+            for name in watch.rules.channels
+            if passes(watch.rules.events, notice) and passes(config.channels[name].events, notice)
+        ]
+        addresses = self._addresses_of(names)
+        if not notice.ends:
+            return addresses
+        told = self._store.addresses_told(
+            watch.key, [Event(trouble) for trouble in notice.ends], before.trouble_since or before.watched_since
+        )
+        reachable = {address for some in self._addresses.values() for address in some}
+        return tuple(dict.fromkeys((*addresses, *(address for address in told if address in reachable))))
+
+    def _operators(self, but: str | None = None) -> tuple[Address, ...]:
+        return self._addresses_of(name for name in self._configured().operators if name != but)
+
+    def _addresses_of(self, channels: Iterable[str]) -> tuple[Address, ...]:
+        return tuple(address for name in channels for address in self._addresses.get(name, ()))
+
+    def _configured(self) -> Config:
+        if self._config is None:
+            raise RuntimeError("the keeper was started without a configuration")
+        return self._config
+
+    # --- incidents ---------------------------------------------------------------------------------------------------
+
+    def begin_incident(self, incident: Incident) -> None:
+        """Open an incident and tell the operators, once; the same again is news only to the store."""
+        place = (incident.kind, incident.subject)
+        known = place in self._known.incidents
+        self._known.incidents[place] = incident
+        event(logger, logging.ERROR, "incident", kind=incident.kind.value, subject=incident.subject,
+              detail=incident.detail)  # fmt: skip
+        owed = [] if known else [self._incident_owed(incident, incident_notice(incident, self._clock.wall()))]
+        self._writes.append(lambda now: self._store.open_incident(incident, owed, now))
+
+    def end_incident(self, kind: IncidentKind, subject: str) -> None:
+        """Close an incident and tell the operators; nothing happens where there is none."""
+        incident = self._known.incidents.pop((kind, subject), None)
+        if incident is None:
+            return
+        event(logger, logging.INFO, "incident over", kind=kind.value, subject=subject)
+        notice = incident_over_notice(incident, self._clock.steady(), self._clock.wall())
+        owed = [self._incident_owed(incident, notice)]
+        self._writes.append(lambda now: self._store.close_incident(kind, subject, owed, now))
+
+    def _incident_owed(self, incident: Incident, notice: Notice) -> Owed:
+        # A channel in trouble does not hear of its own trouble: the others do.
+        channel = incident.subject.split(" ", 1)[0] if incident.kind is IncidentKind.CHANNEL else None
+        return notice, self._operators(but=channel)
+
+    # --- the store ---------------------------------------------------------------------------------------------------
+
+    def _commit(self) -> None:
+        """Write what is owed, in order; what cannot be written now is kept, told to nobody, and tried again."""
+        now = self._clock.steady()
+        try:
+            while self._changes or self._writes:
+                if self._changes:
+                    deliveries: Iterable[Delivery] = self._store.record(self._changes, now)
+                    self._changes = []
+                else:
+                    deliveries = self._writes[0](now)
+                    del self._writes[0]
+                self._lanes.wake({delivery.address for delivery in deliveries})
+        except StoreWriteError as error:
+            self._store_fails(error)
+            return
+        if self._store_trouble is not None:
+            trouble, self._store_trouble = self._store_trouble, None
+            self.begin_incident(trouble)
+            self.end_incident(trouble.kind, trouble.subject)
+            self._commit()
+
+    def _store_fails(self, error: StoreWriteError) -> None:
+        if self._store_trouble is not None:
+            return
+        self._store_trouble = Incident(
+            IncidentKind.STORE, self._store.path.name, since=self._clock.steady(), detail=str(error)
+        )
+        event(logger, logging.ERROR, "store cannot be written", reason=error)
+        # It cannot be recorded, so it is told from memory, once.
+        notice = incident_notice(self._store_trouble, self._clock.wall())
+        self._lanes.announce(notice, self._operators())
+
+    def _flush_touched(self) -> None:
+        self._next_touch = time.monotonic() + TOUCH_EVERY
+        wall = self._clock.wall()
+        polled = []
+        for key, last_polled in self._touched.items():
+            seconds = self._table.seconds_to(key)
+            state = self._known.states.get(key)
+            if state is not None:
+                polled.append(Polled(key, state, last_polled, None if seconds is None else wall + seconds))
+        try:
+            self._store.touch(polled)
+            self._touched.clear()
+        except StoreWriteError as error:
+            event(logger, logging.WARNING, "last polls not noted", reason=error)
+
+    # --- configuration -----------------------------------------------------------------------------------------------
+
+    def configure(
+        self, config: Config, pollers: Mapping[str, Poller], addresses: Mapping[str, tuple[Address, ...]]
+    ) -> None:
+        """Go by this configuration from now on; only the difference is applied. Before `start`, or by `post`.
+
+        Raises StoreError, and then nothing was applied.
+        """
+        known = self._known
+        new = {watch.key: watch for watch in config.watches}
+        removed = known.watches.keys() - new.keys()
+        added = [key for key in new if key not in known.watches]
+        self._learn(added, removed)
+        self._end_incidents_of_changed_accounts(config)
+        self._config, self._pollers, self._addresses = config, pollers, addresses
+        changed = [key for key, watch in known.watches.items() if key in new and new[key].rules != watch.rules]
+        known.watches = new
+        self._table.drop(removed)
+        self._table.configure(config.apis)
+        now = self._clock.steady()
+        self._table.add(
+            (key, new[key].rules.interval) for key in added if not is_over(known.states[key], new[key], now)
+        )
+        for key in changed:
+            self._apply_rules(key, now)
+
+    def _apply_rules(self, key: Key, now: float) -> None:
+        watch = self._known.watches[key]
+        if is_over(self._known.states[key], watch, now):
+            self._table.drop([key])
+        elif self._table.seconds_to(key) is None:
+            self._table.add([(key, watch.rules.interval)])
+        else:
+            self._table.set_interval(key, watch.rules.interval)
+
+    def _learn(self, added: list[Key], removed: Collection[Key]) -> None:
+        """Fetch what is known of the watches that were added, and see to it that the new ones are recorded."""
+        now = self._clock.steady()
+        if self._config is None:
+            back: Collection[Key] = set(self._store.keep_listed(added, now))
+            found = self._store.load_states(now)
+        else:
+            back = added
+            found = self._store.relist(added, removed, now)
+        for key in removed:
+            self._known.states.pop(key, None)
+        for key in added:
+            state = found.get(key)
+            if state is None:
+                state = State(watched_since=now)
+                self._changes.append(Change(key, state))
+            elif state.let_go and key in back:  # whoever puts it on the list again wants it watched again
+                state = replace(state, let_go=False, watched_since=now)
+                self._changes.append(Change(key, state))
+            self._known.states[key] = state
+
+    def _end_incidents_of_changed_accounts(self, config: Config) -> None:
+        """A new token, or another base_url, deserves a new try at once."""
+        if self._config is None:
+            return
+        for name, api in self._config.apis.items():
+            changed = config.apis.get(name)
+            if changed is not None and (changed.token, changed.base_url) == (api.token, api.base_url):
+                continue
+            self._known.accounts.pop(name, None)
+            self.end_incident(IncidentKind.API, name)
+            if changed is not None:
+                self._table.all_due(name)
+
+    def resume_incidents(self, incidents: Iterable[Incident]) -> None:
+        """Take up the incidents that were open when the daemon ended; accounts among them are probed at once."""
+        for incident in incidents:
+            self._known.incidents[incident.kind, incident.subject] = incident
+            if incident.kind is IncidentKind.API and incident.subject in self._configured().apis:
+                self._known.accounts[incident.subject] = AccountState(incident=incident)
+                self._table.probe(incident.subject, first_wait=0.0)

@@ -1,0 +1,113 @@
+"""The real program, started as users start it, in a folder and an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+INHERITED = ("PATH", "LANG", "LC_ALL", "VIRTUAL_ENV", "COVERAGE_PROCESS_START")
+
+
+class Daemon:
+    """`notifier run` as a process; its log is read as it comes. Ended by its id when the test ends."""
+
+    def __init__(self, folder: Path, config: str, environment: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.path = folder / "config.yaml"
+        self.path.write_text(config)
+        self._environment = {
+            **{name: os.environ[name] for name in INHERITED if name in os.environ},
+            "HOME": str(folder),
+            "STATE_DIRECTORY": str(folder / "state"),
+            **(environment or {}),
+        }
+        self.log: list[str] = []
+        self._said = threading.Condition()
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+
+    def start(self, *arguments: str) -> Self:
+        """Start it, and wait until it says that it has."""
+        already = len(self.log)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "notifier", "run", "-c", str(self.path), *arguments],
+            cwd=self.folder,
+            env=self._environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
+        self._reader.start()
+        self.wait_for_log(lambda lines: any("started watches=" in line for line in lines[already:]))
+        return self
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            with self._said:
+                self.log.append(line.rstrip("\n"))
+                self._said.notify_all()
+        process.stderr.close()
+
+    def wait_for_log(self, condition: Callable[[list[str]], bool], timeout: float = 20.0) -> None:
+        """Wait until the log's lines meet the condition."""
+        with self._said:
+            met = self._said.wait_for(lambda: condition(self.log), timeout)
+        assert met, "the log never said so:\n" + "\n".join(self.log)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def wait(self, timeout: float = 30.0) -> int:
+        """Wait for its end; its exit code."""
+        assert self._process is not None
+        code = self._process.wait(timeout)
+        assert self._reader is not None
+        self._reader.join()
+        self._process = None
+        return code
+
+    def stop(self) -> int:
+        """SIGTERM, and its exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def kill(self) -> None:
+        """SIGKILL: no chance to tidy up."""
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+    def command(self, *arguments: str, check: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """Another verb, with the same configuration and environment."""
+        done = subprocess.run(
+            [sys.executable, "-m", "notifier", *arguments, "-c", str(self.path)],
+            cwd=self.folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        if check is not None:
+            assert done.returncode == check, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def json(self, *arguments: str) -> Any:
+        """What a reading verb says with --json."""
+        return json.loads(self.command(*arguments, "--json").stdout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self.wait()
