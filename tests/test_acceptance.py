@@ -102,7 +102,7 @@ def test_two_predictions_are_told_on_slack_and_by_mail(
         ("good1", "starting", "processing"),
     ]
     assert all(each["state"] == "sent" for notice in history for each in notice["deliveries"])
-    assert {request.headers["Authorization"] for request in api.requests} == {f"Bearer {TOKEN}"}
+    assert {request.headers["authorization"] for request in api.requests} == {f"Bearer {TOKEN}"}
     secrets = (TOKEN, SLACK_URL, "TIiajkdnlazkcOXrIdevi7FQ")
     assert not any(secret in line for secret in secrets for line in program.log)
 
@@ -113,17 +113,17 @@ def test_a_final_prediction_is_never_polled_again_also_after_a_kill(
     api.script("one", [plain("one", "processing"), plain("one", "succeeded", output=["https://x.test/a.png"])])
     api.script("two", [plain("two", "processing")])
     with daemon(tmp_path, slack, configuration(api, smtp, "  - one\n  - two\n")).start() as program:
-        slack.wait_for(1)
+        program.wait_for_log(lambda lines: any("sent channel=team" in line for line in lines))
         api.wait_for(3, "two")
         program.kill()
-        polls = len([request for request in api.requests if request.prediction_id == "one"])
+        polls = len([request for request in api.requests if request.id == "one"])
         api.script("two", [plain("two", "canceled")])
         program.start()
         posts = slack.wait_for(2)
         assert program.stop() == 0
     assert ["one" in posts[0].text, "two" in posts[1].text] == [True, True]
     assert len(slack.requests) == 2
-    assert len([request for request in api.requests if request.prediction_id == "one"]) == polls
+    assert len([request for request in api.requests if request.id == "one"]) == polls
 
 
 def test_an_edit_is_taken_up_and_a_bad_one_is_told_and_changes_nothing(
@@ -137,11 +137,13 @@ def test_an_edit_is_taken_up_and_a_bad_one_is_told_and_changes_nothing(
         program.path.write_text(good.replace("interval: 1s", "intervall: 1s"))
         program.wait_for_log(lambda lines: any("mistake in the configuration" in line for line in lines))
         slack.wait_for(1)
-        incidents = program.json("status")["incidents"]
-        assert [(each["kind"], each["subject"]) for each in incidents] == [("config", "config.yaml")]
+        assert program.command("status", check=78).stderr.startswith(f"{program.path}:16:3: defaults.intervall: ")
         program.path.write_text(good + "  - two\n")
         program.signal(signal.SIGHUP)
         posts = slack.wait_for(3)
         assert program.stop() == 0
+        history = program.json("history")
     assert "config.yaml" in posts[0].text
     assert any("two" in post.text for post in posts[1:])
+    told = [(notice["event"], notice["id"]) for notice in history]
+    assert told == [("incident", None), ("incident_over", None), ("status", "two")]
