@@ -167,6 +167,8 @@ class Config:
     operators: tuple[str, ...]
     watches: tuple[Watch, ...]
     store: str
+    include: tuple[str, ...] = ()
+    """The patterns of more watchlists, relative to the folder of `path`: files that come to match them are read too."""
     warnings: tuple[str, ...] = ()
     """Each like a mistake, with its place, but no reason to refuse the file."""
 

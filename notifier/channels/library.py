@@ -1,0 +1,185 @@
+"""Apprise, and nothing else: parse an address, build its plugin, hand a message to it.
+
+Apprise is imported when it is first needed: with its plugins that takes half a second and 50 MB, which verbs that
+send nothing need not spend. No handler ever sees its log, whose records hold webhook URLs and message bodies: they go
+to whoever asked for those of their own thread, as `Record`s, to take out of them what may be said.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from apprise import NotifyBase
+
+Parsed = dict[str, Any]
+"""What a plugin's own parser makes of an address: the arguments its constructor takes."""
+
+CONNECT_TIMEOUT = 10.0
+READ_TIMEOUT = 45.0
+"""Seconds for one step of an exchange. Apprise's own 4 s is less than a slow Slack takes for a message it did post
+(a repeat then doubles it); for mail, where its 15 s count for every step, RFC 5321 4.5.3.2 asks for minutes."""
+
+OURS = ("retry", "wait", "optional", "redirect", "emojis")
+"""Parameters of an Apprise URL about things that are the daemon's to decide; they are left out."""
+
+DESKTOP = frozenset({"blink1", "dbus", "gio", "glib", "gnome", "kde", "macosx", "qt", "windows"})
+"""Schemes that need the session of somebody at a screen, or a device at this machine."""
+
+LONGEST_RECORD = 20_000
+"""Characters; what a service answered may be a web page of any length."""
+
+_SCHEME = re.compile(r"\s*([a-z0-9]{1,32})://", re.IGNORECASE)
+_Listener = Callable[["Record"], None]
+_listening = threading.local()
+_loading = threading.Lock()
+_loaded = False
+
+
+class Record(NamedTuple):
+    """One line of Apprise's log of one call, its beginning. Holds secrets: parse it, never pass it on."""
+
+    level: str
+    message: str
+
+
+class _Tap(logging.Filter):
+    """Hands each record to its thread's listener, if there is one, and to nobody else."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        listener: _Listener | None = getattr(_listening, "listener", None)
+        if listener:
+            listener(Record(record.levelname, record.getMessage()[:LONGEST_RECORD]))
+        return False
+
+
+@contextmanager
+def records(listener: _Listener) -> Iterator[None]:
+    """Call `listener` with each record of what Apprise does in this thread meanwhile, as it comes."""
+    _listening.listener = listener
+    try:
+        yield
+    finally:
+        _listening.listener = None
+
+
+def load() -> None:
+    """Import Apprise and all its plugins, once; any thread may call it."""
+    global _loaded  # noqa: PLW0603 - an import is global to the process
+    with _loading:
+        if _loaded:
+            return
+        logger = logging.getLogger("apprise")
+        logger.addFilter(_Tap())
+        logger.setLevel(logging.DEBUG)
+        for name in ("urllib3.connectionpool", "urllib3.util.retry"):
+            # Their debug lines name the path of a URL, which is a webhook's secret.
+            logging.getLogger(name).addFilter(lambda record: record.levelno >= logging.WARNING)
+        with warnings.catch_warnings():
+            # Apprise 2.2 imports imghdr where there is one, which Python 3.11 and 3.12 call deprecated.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            from apprise.plugins import N_MGR
+
+            N_MGR.schemas()  # type: ignore[no-untyped-call]
+        _loaded = True
+
+
+def scheme(url: str) -> str | None:
+    """The part before `://`, in lower case."""
+    found = _SCHEME.match(url)
+    return found[1].lower() if found else None
+
+
+def schemes() -> frozenset[str]:
+    """Every scheme Apprise knows."""
+    load()
+    from apprise.plugins import N_MGR
+
+    return frozenset(N_MGR.schemas())  # type: ignore[no-untyped-call]
+
+
+def plugin_class(name: str) -> type[NotifyBase] | None:
+    """The plugin of a scheme."""
+    load()
+    from apprise.plugins import N_MGR
+
+    found: type[NotifyBase] | None = N_MGR[name] if name in schemes() else None
+    return found
+
+
+def addresses(url: str) -> list[str]:
+    """The addresses in a text, which Apprise lets be separated by blanks and commas."""
+    load()
+    from apprise.utils.parse import parse_urls
+
+    return [str(found) for found in parse_urls(url)]  # type: ignore[no-untyped-call]
+
+
+def mailboxes(text: str) -> list[str]:
+    """What Apprise takes for mailboxes in a list of recipients, as written."""
+    load()
+    from apprise.utils.parse import parse_emails
+
+    return [str(found) for found in parse_emails(text)]  # type: ignore[no-untyped-call]
+
+
+def parse(url: str) -> Parsed | None:
+    """What the plugin makes of the address, a web address such as https://hooks.slack.com/... included; or None."""
+    load()
+    from apprise.plugins import url_to_dict
+
+    parsed: Parsed | None = url_to_dict(url.strip())  # type: ignore[no-untyped-call]
+    return parsed
+
+
+def build(parsed: Mapping[str, Any]) -> NotifyBase | None:
+    """The plugin for what `parse` returned, with what is the daemon's to decide taken out of its hands; or None.
+
+    It repeats nothing, sleeps for no rate of its own, follows no redirect, and what it logs as a failure is one.
+    """
+    load()
+    from apprise import Apprise
+
+    arguments = {name: value for name, value in parsed.items() if name not in OURS}
+    if arguments.get("schema") == "slack":
+        arguments.pop("format", None)  # as Markdown, "<" would reach Slack unescaped
+    plugin = Apprise.instantiate(arguments, asset=_asset())
+    if plugin is None:
+        return None
+    kind = type(plugin)
+    mail = arguments["schema"] in ("mailto", "mailtos")
+    if "cto" not in parsed:
+        plugin.socket_connect_timeout = READ_TIMEOUT if mail else max(CONNECT_TIMEOUT, kind.socket_connect_timeout)
+    if "rto" not in parsed:
+        plugin.socket_read_timeout = max(READ_TIMEOUT, kind.socket_read_timeout)
+    plugin.request_rate_per_sec = 0
+    return plugin
+
+
+def _asset() -> Any:
+    from apprise import AppriseAsset
+
+    return AppriseAsset(
+        app_id="notifier",
+        app_desc="notifier",
+        image_url_mask="",
+        image_url_logo="",
+        service_timeout=0,  # with async_mode: send in the calling thread, which has a deadline of its own
+        async_mode=False,
+        http_redirects=False,
+    )
+
+
+def post(plugin: NotifyBase, title: str, body: str) -> bool:
+    """Send plain text through the plugin, in this thread; whether the channel took it."""
+    from apprise import Apprise
+
+    sender = Apprise(asset=plugin.asset)
+    sender.add(plugin)
+    return bool(sender.notify(body=body, title=title, body_format="text"))

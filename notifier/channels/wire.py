@@ -1,0 +1,101 @@
+"""Sending one message to one target, with a deadline, and with a reason where it fails."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import defaultdict
+
+from notifier.channels import library, reasons
+from notifier.channels.urls import Target, mask, secret_parts
+from notifier.errors import DeliveryError
+from notifier.model import Address, Message
+
+DEADLINE = 60.0
+"""Seconds for one delivery in all."""
+MOST_HANGING = 3
+"""Deliveries to one address that may hang at once; each holds a thread until its connection ends."""
+LONGEST = 160
+"""Characters of a reason."""
+
+_hanging: defaultdict[Address, list[_Attempt]] = defaultdict(list)
+
+
+class _Attempt:
+    """One send in a thread of its own: nothing in Apprise, requests or smtplib bounds a whole exchange, and a drip of
+    single bytes keeps all their timeouts from ending it. A daemon thread: one that hangs keeps no process alive.
+    """
+
+    def __init__(self, target: Target, message: Message) -> None:
+        self.records: list[library.Record] = []
+        self.taken = False
+        self.finished = threading.Event()
+        self._target, self._message = target, message
+        self._broke: str | None = None
+        self._thread = threading.Thread(target=self._run, name=f"send {target.address.channel}", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether its connection still holds the thread."""
+        return self._thread.is_alive()
+
+    def error(self) -> DeliveryError:
+        """Why the message was not taken, once finished."""
+        return DeliveryError(self._broke) if self._broke else reasons.explain(self.records)
+
+    def _run(self) -> None:
+        try:
+            parsed = library.parse(self._target.url.reveal())
+            plugin = library.build(parsed) if parsed else None
+            if plugin is None:
+                self._broke = "Apprise cannot read the channel's URL"
+                return
+            title = self._message.title[: self._target.title_limit]
+            with library.records(self._listen):
+                self.taken = library.post(plugin, title, self._message.body) or self.taken
+        except Exception as error:  # noqa: BLE001 - its text may hold the URL; and no plugin may end a lane
+            self._broke = f"Apprise failed ({type(error).__name__})"
+        finally:
+            self.finished.set()
+
+    def _listen(self, record: library.Record) -> None:
+        self.records.append(record)
+        if self._target.masked and record.message.startswith("Sent Email to"):
+            # The server said yes to the one recipient there is; how it takes our goodbye does not matter.
+            self.taken = True
+            self.finished.set()
+
+
+def send(target: Target, message: Message, *, deadline: float = DEADLINE) -> None:
+    """Give the message to the channel and return when it said yes; raises DeliveryError when it did not.
+
+    After `deadline` seconds the attempt is abandoned, which means that it may yet arrive. The reason holds no part of
+    the channel's URL. Any number of threads may send at once.
+    """
+    hanging = [attempt for attempt in _hanging[target.address] if attempt.alive]
+    _hanging[target.address] = hanging
+    if len(hanging) >= MOST_HANGING:
+        raise DeliveryError(f"{len(hanging)} earlier attempts still hang")
+    try:
+        attempt = _Attempt(target, message)
+    except RuntimeError:
+        raise DeliveryError("no thread could be started") from None
+    if not attempt.finished.wait(deadline) and not attempt.taken:
+        hanging.append(attempt)
+        raise DeliveryError(f"no answer within {deadline:g} s", maybe_arrived=True)
+    if not attempt.taken:
+        raise _without_secrets(attempt.error(), target)
+
+
+def _without_secrets(error: DeliveryError, target: Target) -> DeliveryError:
+    reason = error.reason
+    for part in secret_parts(target.url):
+        reason = reason.replace(part, mask(part) if re.fullmatch(r"[^\s@:/]+@[\w.-]+", part) else "***")
+    return DeliveryError(
+        reason if len(reason) <= LONGEST else reason[: LONGEST - 1].rstrip() + "…",
+        content=error.content,
+        gone=error.gone,
+        maybe_arrived=error.maybe_arrived,
+        retry_after=error.retry_after,
+    )

@@ -1,0 +1,91 @@
+"""Text from elsewhere made fit to be quoted: what it says is kept, what it could do to its reader is not.
+
+Everything an API, a model or a watchlist wrote passes through here before it stands in a message. The receivers differ
+(Slack, mail, Discord, Mattermost, ...), so whatever any of them would act on is made inert for all of them, by a word
+joiner (U+2060) that no reader sees. Nothing is added to output links: they are given whole.
+"""
+
+from __future__ import annotations
+
+import re
+
+JOINER = "\u2060"
+CUT = "…"
+
+# Escape sequences of terminals (ECMA-48: CSI and OSC), taken out whole so that no "[31m" is left behind.
+_TERMINAL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-_]?")
+# Controls but tab and line feed; what reorders text (Unicode UAX 9) or hides in it (tags, U+FEFF, interlinear
+# annotation); lone surrogates, which have no UTF-8; noncharacters.
+_UNFIT = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2061-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff"
+    "\ud800-\udfff\U000e0000-\U000e0fff]"
+)
+_LINE_END = re.compile("\r\n?|[\u0085\u2028\u2029\x0b\x0c]")
+
+# What receivers act on: mentions (@here, @everyone, <@U024BE7LH>, <!channel>, <#C024BE7LH>), Slack's links
+# (<https://evil|click>) and Markdown's ([click](https://evil)). An address such as a@b.example is none of these.
+_LIVE = re.compile(r"(?<!\w)@(?=[\w&!])|<(?=[!@#]|[a-z][a-z0-9+.-]{0,31}:)|\](?=\()", re.IGNORECASE)
+
+_DATA_URI = re.compile(r"\bdata:(?:[\w.+-]+/[\w.+*-]+)?(?:;[\w.+-]+(?:=[\w.+\"-]*)?)*,[^\s\"]*", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"(?<=://)[^\s/@\"'<>]+@")
+# A URL's query and fragment, and a query on its own (`GET /x?token=...`): presigned links carry their keys there.
+_QUERY = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s?#\"'<>]*)[?#][^\s\"'<>]*|\?[\w.%~-]+=[^\s\"'<>]*", re.IGNORECASE)
+
+# What RFC 3986 does not allow in a URL, and what ends one in a chat or a mail.
+_NOT_IN_LINK = re.compile(r"[\x00-\x20\"<>\\^`{|}\x7f-\xa0\u2000-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    """The text without control, reordering and unencodable characters; lines end with a line feed. Always valid UTF-8.
+
+    Does not make mentions and markup inert: this is also the last gate of a whole message.
+    """
+    return _UNFIT.sub("", _LINE_END.sub("\n", _TERMINAL.sub("", text)))
+
+
+def inert(text: str) -> str:
+    """The cleaned text with every mention and link markup broken by a word joiner."""
+    return _LIVE.sub(lambda found: found[0] + JOINER, clean(text))
+
+
+def quotable(text: str) -> str:
+    """Error or log text: inert, `data:` URIs left out, queries and credentials cut out of the URLs in it."""
+    return inert(_QUERY.sub(_without_query, _CREDENTIALS.sub("", without_data(clean(text)))))
+
+
+def _without_query(found: re.Match[str]) -> str:
+    return f"{found[1] or ''}?{CUT}"
+
+
+def without_data(text: str) -> str:
+    """The text with every `data:` URI replaced: they are long, and may be what a person gave as input."""
+    return _DATA_URI.sub("[data left out]", text)
+
+
+def one_line(text: str, length: int) -> str:
+    """The text on one line, at most `length` characters."""
+    return cut(" ".join(text.split()), length)
+
+
+def link(url: str) -> str | None:
+    """An output link, whole, with what a URL cannot hold percent-encoded; None if it is not http(s)."""
+    if not re.match(r"https?://", url, re.IGNORECASE):
+        return None
+    return _NOT_IN_LINK.sub(_percent, url.strip())
+
+
+def _percent(found: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "replace"))
+
+
+def cut(text: str, length: int) -> str:
+    """The text, its end replaced by an ellipsis where it is longer than `length` characters (at least 1)."""
+    return text if len(text) <= length else text[: max(0, length - 1)].rstrip() + CUT
+
+
+def cut_lines(text: str, length: int) -> str:
+    """Like `cut`, but keeps whole lines where it can: no link is cut in half as long as a line before it fits."""
+    if len(text) <= length:
+        return text
+    end = text.rfind("\n", 0, max(0, length - 1))
+    return f"{text[:end]}\n{CUT}" if end > 0 else cut(text, length)

@@ -1,0 +1,412 @@
+"""The built-in words: what each notice says, from its facts alone. Pure functions that no odd fact makes fail."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import humanize
+
+from notifier.message import text
+from notifier.model import Event, Notice, Status
+
+ARROW = " → "
+NAME_LENGTH = 100
+"""Characters of a watch's name that are quoted."""
+LINE_LENGTH = 300
+"""Characters of one log line that are quoted."""
+
+_STATUS_SIGNS = {
+    Status.STARTING: "🕓",
+    Status.PROCESSING: "⏳",
+    Status.SUCCEEDED: "✅",
+    Status.FAILED: "❌",
+    Status.CANCELED: "🚫",
+    Status.ABORTED: "🛑",
+}
+_EVENT_SIGNS = {
+    Event.STATUS: "❔",  # a status nobody knows; the others have signs of their own
+    Event.ERROR: "⚠️",
+    Event.OUTPUT: "📦",
+    Event.STUCK: "🐌",
+    Event.UNREACHABLE: "📡",
+    Event.RECOVERED: "💚",
+    Event.LOST: "🔍",
+    Event.LET_GO: "👋",
+    Event.INCIDENT: "🚨",
+    Event.INCIDENT_OVER: "🟢",
+    Event.TEST: "🔔",
+}
+_RECOVERIES = {
+    Event.STUCK.value: "moves again",
+    Event.UNREACHABLE.value: "can be polled again",
+    Event.LOST.value: "was found again",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much a message may quote: lines of logs, characters of output text and error text, links, changes."""
+
+    logs: int = 15
+    text: int = 600
+    error: int = 1500
+    links: int = 1000
+    changes: int = 40
+
+
+class Metrics(dict[str, float]):
+    """The metrics by name; as a string, the first few for people: `predict time 3.2 s, image count 4`."""
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name.replace('_', ' ')} {_metric(name, self[name])}" for name in list(self)[:5])
+
+
+# --- values for people ------------------------------------------------------------------------------------------------
+
+
+def duration(seconds: float) -> str:
+    """`3.2 seconds`, `2 minutes and 3 seconds`, `1 day and 4 hours`: as exact as its size deserves; never negative."""
+    seconds = max(0.0, seconds)
+    if not math.isfinite(seconds) or seconds > 1e10:
+        return "ages"
+    if seconds < 9.95:
+        return f"{seconds:.1f}".removesuffix(".0") + (" second" if seconds == 1 else " seconds")
+    unit, step = ("seconds", 1) if seconds < 3600 else ("minutes", 60) if seconds < 86400 else ("hours", 3600)
+    return humanize.precisedelta(round(seconds / step) * step, minimum_unit=unit, format="%0.0f")
+
+
+def moment(unix: float) -> str | None:
+    """`2026-11-22 14:05 UTC`; None for a time no calendar has."""
+    try:
+        return f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d %H:%M} UTC"
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
+def until(expires: float | None, now: float) -> str | None:
+    """`2026-11-22 14:05 UTC (in 58 minutes)`, or how long ago that was."""
+    at = None if expires is None else moment(expires)
+    if expires is None or at is None:
+        return None
+    left = expires - now
+    away = humanize.naturaldelta(abs(left))
+    return f"{at} (in {away})" if left >= 0 else f"{at} ({away} ago)"
+
+
+def metrics(notice: Notice) -> Metrics:
+    """The notice's metrics that are numbers one can show."""
+    return Metrics(
+        (text.one_line(text.inert(name), 40), value) for name, value in notice.metrics if math.isfinite(value)
+    )
+
+
+def _metric(name: str, value: float) -> str:
+    if name.endswith("_time") or name.startswith("time_"):
+        return f"{value:.3g} s" if value < 100 else f"{value:,.0f} s"
+    return humanize.intcomma(value, ndigits=None if value == int(value) else 2).removesuffix(".0")
+
+
+def status(notice: Notice) -> str | None:
+    """The status, fit to be quoted."""
+    return word(notice.status)
+
+
+def word(value: str | None) -> str | None:
+    """A status as the API wrote it, fit to be quoted."""
+    return text.one_line(text.inert(value), 64) if value else None
+
+
+def name(notice: Notice) -> str:
+    """What people call it: the watch, or what an incident is about."""
+    given = text.one_line(text.inert(notice.name), NAME_LENGTH)
+    return given or (notice.key.id if notice.key else "notifier")
+
+
+def error(notice: Notice, length: int) -> str | None:
+    """The error text, at most `length` characters of it; None if there is none."""
+    return text.cut(text.quotable(notice.error).strip(), length) or None if notice.error else None
+
+
+def output_text(notice: Notice, length: int) -> str | None:
+    """The beginning of an output that is text."""
+    if not notice.text or not length:
+        return None
+    return text.cut(text.inert(text.without_data(text.clean(notice.text))).strip(), length) or None
+
+
+def logs(notice: Notice, lines: int) -> list[str]:
+    """The last log lines that are not empty."""
+    if not notice.logs or not lines:
+        return []
+    written = [line.rstrip() for line in text.quotable(notice.logs).split("\n")]
+    return [text.cut(line, LINE_LENGTH) for line in written if line][-lines:]
+
+
+def links(notice: Notice, most: int) -> list[str]:
+    """The output links, whole; the ones there is no room for are counted in a last line."""
+    whole = [url for url in map(text.link, notice.output) if url]
+    shown = whole[:most]
+    return [*shown, f"… and {len(whole) - len(shown)} more"] if len(shown) < len(whole) else shown
+
+
+def sign(notice: Notice) -> str:
+    """One sign for what happened, so that a list of titles can be read at a glance."""
+    if notice.event is Event.STATUS and notice.status in _STATUS_SIGNS:
+        return _STATUS_SIGNS[Status(notice.status)]
+    return _EVENT_SIGNS[notice.event]
+
+
+# --- what happened ----------------------------------------------------------------------------------------------------
+
+
+def change(notice: Notice) -> str:
+    """`processing → succeeded`; `first seen: failed` where nothing was known before."""
+    before, after = word(notice.before), status(notice) or "no status"
+    if before is None:
+        return f"first seen: {after}"
+    return after if before == after else f"{before}{ARROW}{after}"
+
+
+def chain(notices: Sequence[Notice]) -> str:
+    """All statuses the notices went through: `starting → processing → succeeded`."""
+    seen: list[str] = []
+    for value in (value for notice in notices for value in (word(notice.before), status(notice)) if value):
+        if not seen or seen[-1] != value:
+            seen.append(value)
+    return ARROW.join(seen)
+
+
+def headline(notice: Notice) -> str:
+    """What happened in a few words, for a title that names the watch already."""
+    after = status(notice)
+    match notice.event:
+        case Event.STATUS:
+            return after or "no status"
+        case Event.ERROR:
+            return f"error while {after}" if after and after not in (Status.FAILED, Status.ABORTED) else "error"
+        case Event.OUTPUT:
+            return "output arrived"
+        case Event.STUCK:
+            return f"stuck in {after}" if after else "stuck"
+        case Event.LOST:
+            return "vanished" if _seen(notice) else "not found"
+        case Event.INCIDENT:
+            return "in trouble"
+        case Event.INCIDENT_OVER:
+            return "works again"
+        case Event.TEST:
+            return "test message"
+    return notice.event.value.replace("_", " ")
+
+
+def title(notices: Sequence[Notice]) -> str:
+    """The built-in title of one notice, or of several of one prediction."""
+    last = notices[-1]
+    who = name(last)
+    steps = chain(notices)
+    told = steps if len(notices) > 1 and steps.endswith(headline(last)) else ", ".join(map(headline, notices[-3:]))
+    if len(told) > 90:
+        told = headline(last)
+    return f"{sign(last)} {told}" if who == told else f"{sign(last)} {who}: {told}"
+
+
+def happened(notice: Notice) -> list[str]:
+    """What happened, in sentences; the first one stands on its own. What happened besides comes last."""
+    lines = _main(notice)
+    if notice.event is not Event.RECOVERED and notice.ends:
+        lines.append(_recovery(notice) + ".")
+    if notice.event in (Event.STUCK, Event.UNREACHABLE, Event.LET_GO) and _changed(notice):
+        lines.append(f"The status changed: {change(notice)}.")
+    return lines
+
+
+def _main(notice: Notice) -> list[str]:
+    after = status(notice)
+    match notice.event:
+        case Event.STATUS:
+            known = notice.status in _STATUS_SIGNS
+            return [change(notice) + ("" if known else " (a status nobody knows; the watch goes on)")]
+        case Event.ERROR:
+            return [change(notice) if _changed(notice) else f"An error text appeared; the status is {after}."]
+        case Event.OUTPUT:
+            return [f"Output arrived after the prediction had {after or 'ended'}."]
+        case Event.RECOVERED:
+            now = change(notice) if _changed(notice) else f"The status is {after}." if after else ""
+            return [f"{_recovery(notice)}{_lasted(notice)}. {now}".strip(), *_detail(notice, "The trouble was: ")]
+        case Event.LOST:
+            return [_lost(notice), "From now on it is asked for once an hour.", *_detail(notice, "The last answer: ")]
+        case Event.INCIDENT | Event.INCIDENT_OVER:
+            return _incident(notice)
+        case Event.TEST:
+            return ["This is a test message: nothing happened to any prediction.", *_detail(notice)]
+    return _trouble(notice)
+
+
+def _trouble(notice: Notice) -> list[str]:
+    """Sentences for stuck, unreachable and let_go."""
+    lasting = f" for {duration(notice.since)}" if notice.since is not None else ""
+    now = status(notice)
+    if notice.event is Event.STUCK:
+        return [f"It has been {now or 'without a status'}{lasting}, and nothing changed.", *_detail(notice)]
+    last = f"The last known status is {now}." if now else "It was never seen."
+    if notice.event is Event.UNREACHABLE:
+        return [f"It cannot be polled{_tries(notice)}. {last}", *_detail(notice, "The last answer: ")]
+    return [
+        f"It was watched{lasting} and has not ended. {last} It is no longer watched.",
+        *_detail(notice, "The last answer: "),
+    ]
+
+
+def _changed(notice: Notice) -> bool:
+    return bool(notice.before and notice.status and notice.before != notice.status)
+
+
+def _recovery(notice: Notice) -> str:
+    ended = " and ".join(_RECOVERIES.get(trouble, f"is no longer {word(trouble)}") for trouble in notice.ends)
+    return f"It {ended or 'recovered'}"
+
+
+def _lasted(notice: Notice) -> str:
+    return f" after {duration(notice.since)}" if notice.since is not None else ""
+
+
+def _lost(notice: Notice) -> str:
+    if not _seen(notice):
+        return f"The API does not know this id{_tries(notice)}: a typo, or another account's?"
+    known = word(_seen(notice))
+    return f"It vanished: the API no longer knows it{_tries(notice)}. The last known status is {known}."
+
+
+def _incident(notice: Notice) -> list[str]:
+    who = name(notice)
+    counted = "notices held back" if who.startswith("channel") else "watches affected"
+    some = [f"{humanize.intcomma(notice.count)} {counted}."] if notice.count else []
+    if notice.event is Event.INCIDENT_OVER:
+        return [
+            f"{who[:1].upper()}{who[1:]} works again{_lasted(notice)}.",
+            *_detail(notice, "The trouble was: "),
+            *some,
+        ]
+    lasting = [f"It has been so for {duration(notice.since)}."] if notice.since is not None else []
+    return [f"There is trouble with {who}.", *_detail(notice), *lasting, *some]
+
+
+def _detail(notice: Notice, label: str = "") -> list[str]:
+    """What more there is to say; text from elsewhere, like an error."""
+    return [label + text.cut(text.quotable(notice.detail).strip(), 1000)] if notice.detail else []
+
+
+def _tries(notice: Notice) -> str:
+    times = f"{humanize.intcomma(notice.count)} {'try' if notice.count == 1 else 'tries'}" if notice.count else ""
+    spent = f"{' ' if times else ''}over {duration(notice.since)}" if notice.since is not None else ""
+    return f" ({times}{spent})" if times or spent else ""
+
+
+def _seen(notice: Notice) -> str | None:
+    """The status last known of a prediction that is lost; None for an id never seen."""
+    return notice.before or notice.status
+
+
+# --- the rest of a message --------------------------------------------------------------------------------------------
+
+
+def who(notice: Notice) -> list[str]:
+    """Which prediction: its name, id and account. Nothing for an incident or a test."""
+    if notice.key is None:
+        return []
+    given = name(notice)
+    where = f"{notice.key.id} at {text.one_line(text.inert(notice.key.api), 64)}"
+    return [where if given == notice.key.id else f"{given} ({where})"]
+
+
+def facts(notices: Sequence[Notice], room: Room, now: float) -> list[str]:
+    """How long it took, what came out of it or what went wrong: the newest of each, and every error text once."""
+    last = next((notice for notice in reversed(notices) if _tells_output(notice)), None)
+    lines = _took(notices)
+    if last:
+        lines += _output(last, room, now)
+    for told in dict.fromkeys(error(notice, room.error) for notice in notices):
+        lines += _block("Error", told.split("\n")) if told else []
+    failed = next((notice for notice in reversed(notices) if notice.status == Status.FAILED), None)
+    if failed and failed.event is Event.STATUS and not any(notice.error for notice in notices):
+        lines += ["It gave no error text.", *_block("Last log line", logs(failed, 1))]
+    elif any(notice.error or notice.event is Event.STUCK for notice in notices):
+        newest = next((notice for notice in reversed(notices) if notice.logs), None)
+        lines += _block("Last log lines", logs(newest, room.logs)) if newest else []
+    return lines
+
+
+def _took(notices: Sequence[Notice]) -> list[str]:
+    took = next((notice.took for notice in reversed(notices) if notice.took is not None), None)
+    measured = text.cut(next((str(metrics(notice)) for notice in reversed(notices) if notice.metrics), ""), 200)
+    line = "; ".join(part for part in (f"took {duration(took)}" if took is not None else "", measured) if part)
+    return [line[:1].upper() + line[1:]] if line else []
+
+
+def _tells_output(notice: Notice) -> bool:
+    there = bool(notice.has_output or notice.output or notice.text or notice.data_removed)
+    return there or (notice.event is Event.STATUS and notice.status == Status.SUCCEEDED)
+
+
+def _output(notice: Notice, room: Room, now: float) -> list[str]:
+    shown = links(notice, room.links)
+    if shown:
+        works = until(notice.expires, now)
+        over = notice.expires is not None and notice.expires < now
+        verb = "worked until" if over else "works until" if len(shown) == 1 else "work until"
+        return ["Output:", *shown, *([f"The link{'s' * (len(shown) > 1)} {verb} {works}."] if works else [])]
+    if notice.text:
+        written = output_text(notice, room.text)
+        return _block("Output", written.split("\n")) if written else ["The output is text."]
+    if notice.data_removed:
+        return ["The output was already removed by the provider."]
+    return ["There is output, but neither a link nor text."] if notice.has_output else ["No output (so far)."]
+
+
+def _block(label: str, lines: Sequence[str]) -> list[str]:
+    """Quoted text under its label, so marked that none of its lines can pass for one of ours."""
+    if not lines:
+        return []
+    return [f"{label}: {lines[0]}"] if len(lines) == 1 else [f"{label}:", *(f"> {line}" for line in lines)]
+
+
+def late(notice: Notice, now: float) -> list[str]:
+    """When it was seen, where that was more than a minute ago: a delivery may have waited for its channel."""
+    at = moment(notice.time)
+    if at is None or now - notice.time <= 60:
+        return []
+    return [f"Seen at {at}, {humanize.naturaldelta(now - notice.time)} ago."]
+
+
+def variables(notice: Notice, room: Room, now: float) -> Mapping[str, object]:
+    """What a template can name. All are strings fit to be quoted, or None where they do not apply, but for
+    `output` (list of links), `count` (a number) and `metrics` (numbers by name). Times and durations are written out.
+
+    `status` is the event in words where there is no status (an incident, an id never seen).
+    """
+    return {
+        "name": name(notice),
+        "id": notice.key.id if notice.key else None,
+        "api": notice.key.api if notice.key else None,
+        "event": notice.event.value,
+        "before": word(notice.before),
+        "status": status(notice) or headline(notice),
+        "error": error(notice, room.error),
+        "output": links(notice, room.links),
+        "text": output_text(notice, room.text),
+        "expires": until(notice.expires, now),
+        "took": duration(notice.took) if notice.took is not None else None,
+        "metrics": metrics(notice),
+        "logs": "\n".join(logs(notice, room.logs)) or None,
+        "detail": "\n".join(_detail(notice)) or None,
+        "notice": notice.notice,
+        "since": duration(notice.since) if notice.since is not None else None,
+        "count": notice.count,
+    }
+
+
+VARIABLES = frozenset(variables(Notice("", Event.TEST, 0.0), Room(), 0.0))
+"""Every name a template can use."""

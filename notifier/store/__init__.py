@@ -1,0 +1,42 @@
+"""What is known of every watch and what is owed to whom, in one SQLite file: see `Store`.
+
+    core.py     the Store: its methods, each one transaction
+    opening.py  which file, who holds it, may it be used
+    watches.py, outbox.py, upkeep.py   the statements
+    rows.py     values in and out
+    tables.py   the tables; migrations/ how they came to be
+    sqlite.py   what another kind of database would need differently
+
+The SQLAlchemy, SQLite and Alembic of this program stay behind this package.
+"""
+
+from notifier.store.core import Store
+from notifier.store.opening import database_path, is_running
+from notifier.store.rows import (
+    Change,
+    ChannelRow,
+    DeliveryRow,
+    Health,
+    HistoryRow,
+    Owed,
+    Polled,
+    Pruned,
+    Resent,
+    WatchRow,
+)
+
+__all__ = [
+    "Change",
+    "ChannelRow",
+    "DeliveryRow",
+    "Health",
+    "HistoryRow",
+    "Owed",
+    "Polled",
+    "Pruned",
+    "Resent",
+    "Store",
+    "WatchRow",
+    "database_path",
+    "is_running",
+]

@@ -1,0 +1,286 @@
+"""The Store: one file, its writer and its readers, and each of its methods one transaction."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Self
+
+from sqlalchemy import Connection, Engine
+
+from notifier.model import Address, Delivery, Event, Incident, IncidentKind, Key, Notice, State
+from notifier.store import opening, outbox, rows, sqlite, tables, upkeep, watches
+
+
+class Store:
+    """What is known of every watch, and what is owed to whom; survives the process, the power and a full disk.
+
+    A method that writes is one transaction: on any error nothing of it has happened, and the store can still be used.
+    Methods may be called from any thread; one writes at a time, reading waits for nobody.
+
+    Times are Unix seconds: `now` is the daemon's steady clock, `wall` what the wall clock says. Every method may raise
+    StoreWriteError when the disk is full, read-only or locked for too long (trying later may help), and StoreError
+    when the file turns out to be damaged.
+    """
+
+    def __init__(self, path: Path, engine: Engine, lock: opening.Lock | None) -> None:
+        """Use `Store.open`."""
+        self.path = path
+        self._engine = engine
+        self._lock = lock
+        self._writing = threading.Lock()
+        self._writer = sqlite.writing(engine)
+        self._version = sqlite.data_version(self._writer)
+        self._identity: opening.Identity | None = None
+
+    @classmethod
+    def open(cls, url: str, *, daemon: bool = False, create: bool = True, now: float | None = None) -> Self:
+        """Open the store that an SQLAlchemy URL names, creating it or bringing it up to date where needed.
+
+        A `daemon` holds it locked until `close` and has the whole file checked; stored times that lie in the future are
+        pulled back to `now`, its steady time (without it, the wall clock's, where steady time starts). Without `create`
+        (for the verbs that run beside a daemon) a store that does not exist yet reads as empty, and no file is made.
+
+        Raises AlreadyRunningError when another daemon has it; StoreError with what was found and what to do for a lost,
+        foreign, damaged or newer store and for an unusable folder. None of these is ever overwritten.
+        """
+        path = opening.database_path(url)
+        with ExitStack() as undo, sqlite.explained(path):
+            lock = None
+            if daemon:
+                lock = opening.Lock(path)
+                undo.callback(lock.release)
+            exists = opening.prepare(path, daemon=daemon, create=create)
+            engine = sqlite.open_engine(path) if exists else sqlite.open_nothing()
+            undo.callback(engine.dispose)
+            if not exists:
+                tables.metadata.create_all(engine)
+            store = cls(path, engine, lock)
+            undo.callback(store.close)
+            if daemon:
+                store._take_over(time.time() if now is None else now)
+            undo.pop_all()
+        return store
+
+    def _take_over(self, now: float) -> None:
+        with self._write() as connection:
+            upkeep.pull_back(connection, now)
+        # By now all of them are there: the transaction has opened the write-ahead log.
+        self._identity = opening.Identity(self.path)
+
+    def close(self) -> None:
+        """Close the files and let the lock go. Does nothing the second time."""
+        self._writer.close()
+        self._engine.dispose()
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def check_identity(self) -> None:
+        """Raise StoreError when a file was replaced, renamed or removed under the daemon that holds it.
+
+        What is written then would be lost: stop, and start again.
+        """
+        if self._identity is not None:
+            self._identity.check()
+
+    def changed_elsewhere(self) -> bool:
+        """Whether another process has written something since the last time this was asked (`resend`, that is)."""
+        with sqlite.explained(self.path), self._writing:
+            version = sqlite.data_version(self._writer)
+        changed = version != self._version
+        self._version = version
+        return changed
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with sqlite.explained(self.path), self._writing, self._writer.begin():
+            yield self._writer
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with sqlite.explained(self.path), self._engine.connect() as connection:
+            yield connection
+
+    # --- watches -----------------------------------------------------------------------------------------------------
+
+    def load_states(self, now: float, keys: Collection[Key] | None = None) -> dict[Key, State]:
+        """What is known of `keys`, or of every watch that stands in the list. Times in the future become `now`.
+
+        A row that is damaged is left out and logged: that watch starts anew.
+        """
+        with self._read() as connection:
+            return watches.load(connection, now, keys)
+
+    def record(self, changes: Sequence[rows.Change], now: float) -> list[Delivery]:
+        """Write what is known of these watches now, together with the notices owed for it.
+
+        Returns the deliveries, due now, in the order of the changes and of the notices and addresses in each.
+        """
+        with self._write() as connection:
+            watches.save(connection, ((change.key, change.state) for change in changes))
+            return outbox.add(connection, (owed for change in changes for owed in change.notices), now)
+
+    def touch(self, polled: Iterable[rows.Polled]) -> None:
+        """Write when these watches were polled and how their polls fail, and nothing else of their states: what
+        `record` could not write must not become known without its notices. Unrecorded watches are passed over.
+        """
+        with self._write() as connection:
+            watches.touch(connection, polled)
+
+    def keep_listed(self, keys: Collection[Key], now: float) -> list[Key]:
+        """Note that the list is `keys`, all of it: other watches are noted as removed, these as listed.
+
+        Returns those that had been removed and are back.
+        """
+        with self._write() as connection:
+            return watches.keep_listed(connection, keys, now)
+
+    def relist(self, added: Collection[Key], removed: Collection[Key], now: float) -> dict[Key, State]:
+        """Note a change of the list. Returns what is known of those added; the new ones are not in it."""
+        with self._write() as connection:
+            watches.remove(connection, removed, now)
+            watches.bring_back(connection, added)
+            return watches.load(connection, now, added)
+
+    # --- deliveries --------------------------------------------------------------------------------------------------
+
+    def record_notice(self, notice: Notice, addresses: tuple[Address, ...], now: float) -> list[Delivery]:
+        """Write a notice that belongs to no watch. Returns its deliveries, due now."""
+        with self._write() as connection:
+            return outbox.add(connection, [(notice, addresses)], now)
+
+    def waiting(self, address: Address, *, limit: int, now: float) -> list[Delivery]:
+        """The oldest deliveries that wait for an address, due or not, oldest first.
+
+        One whose notice can no longer be read is given up, with that reason, and the next takes its place.
+        """
+        while True:
+            with self._read() as connection:
+                readable, broken = outbox.waiting(connection, address, limit)
+            if not broken:
+                return readable
+            with self._write() as connection:
+                for delivery, reason in broken.items():
+                    outbox.mark_given_up(connection, [delivery], now, reason, attempted=False)
+
+    def waiting_addresses(self) -> dict[Address, int]:
+        """Who has deliveries waiting, and how many."""
+        with self._read() as connection:
+            return outbox.waiting_addresses(connection)
+
+    def addresses_told(self, key: Key, events: Collection[Event], since: float) -> list[Address]:
+        """Who was owed a notice of one of these events of a prediction, recorded at `since` or later."""
+        with self._read() as connection:
+            return outbox.addresses_told(connection, key, events, since)
+
+    def mark_sent(self, ids: Sequence[int], wall: float) -> None:
+        """The channel took one message that tells these deliveries (all of one address).
+
+        The address is noted as working, and `wall` as when it last took a message.
+        """
+        if ids:
+            with self._write() as connection:
+                outbox.mark_sent(connection, ids, wall)
+
+    def mark_failed(self, ids: Sequence[int], *, due_at: float, reason: str) -> None:
+        """An attempt at these deliveries failed; the next is due at `due_at` (steady)."""
+        if ids:
+            with self._write() as connection:
+                outbox.mark_failed(connection, ids, due_at, reason)
+
+    def mark_given_up(self, ids: Sequence[int], *, wall: float, reason: str, attempted: bool = True) -> None:
+        """These deliveries are not tried any more; `attempted` counts one more attempt, the last."""
+        if ids:
+            with self._write() as connection:
+                outbox.mark_given_up(connection, ids, wall, reason, attempted=attempted)
+
+    def make_due(self, address: Address, now: float) -> None:
+        """Everything that waits for this address is due now."""
+        with self._write() as connection:
+            outbox.make_due(connection, address, now)
+
+    def resend(self, ids: Collection[int] | None, now: float) -> rows.Resent:
+        """Let given-up deliveries (all of them without `ids`) wait again as if they were new: no attempts, age 0.
+
+        The result tells apart those put back, those there are none of, and those that were not given up.
+        """
+        with self._write() as connection:
+            return outbox.put_back(connection, ids, now)
+
+    # --- incidents and channels --------------------------------------------------------------------------------------
+
+    def open_incident(self, incident: Incident, owed: Sequence[rows.Owed], now: float) -> list[Delivery]:
+        """Note an incident (or news of an open one) together with the notices owed for it. Returns the deliveries."""
+        with self._write() as connection:
+            upkeep.open_incident(connection, incident)
+            return outbox.add(connection, owed, now)
+
+    def close_incident(self, kind: IncidentKind, subject: str, owed: Sequence[rows.Owed], now: float) -> list[Delivery]:
+        """Note the end of an incident together with the notices owed for it. Returns the deliveries."""
+        with self._write() as connection:
+            upkeep.close_incident(connection, kind, subject)
+            return outbox.add(connection, owed, now)
+
+    def open_incidents(self) -> list[Incident]:
+        """The incidents that are open, oldest first."""
+        with self._read() as connection:
+            return upkeep.open_incidents(connection)
+
+    def note_failing(self, address: Address, since: float | None) -> None:
+        """Since when (steady) an address takes nothing; None when it is known to work. `mark_sent` says so too."""
+        with self._write() as connection:
+            outbox.note_failing(connection, address, since)
+
+    def channel_health(self) -> dict[Address, rows.Health]:
+        """How each address fares that ever took or refused a message."""
+        with self._read() as connection:
+            return outbox.health(connection)
+
+    # --- for people --------------------------------------------------------------------------------------------------
+
+    def watches_overview(self) -> list[rows.WatchRow]:
+        """Every known watch, those removed from the list too, by account and id."""
+        with self._read() as connection:
+            return watches.overview(connection)
+
+    def channels_overview(self) -> list[rows.ChannelRow]:
+        """Every channel that has deliveries waiting or given up, or ever took or refused a message, by name."""
+        with self._read() as connection:
+            return outbox.channels_overview(connection)
+
+    def history(self, prediction_id: str | None, limit: int) -> list[rows.HistoryRow]:
+        """The newest `limit` notices, of one prediction (on any account) or of all, with what became of them.
+
+        Oldest first, so that the newest stands last, where a person at a terminal looks.
+        """
+        with self._read() as connection:
+            return outbox.history(connection, prediction_id, limit)
+
+    def prune(self, now: float) -> rows.Pruned:
+        """Delete deliveries 90 days after their end, notices with them, and removed watches after 90 days.
+
+        Several short transactions, so that nobody waits long; what one has deleted stays deleted.
+        """
+        return rows.Pruned(
+            deliveries=self._prune(upkeep.prune_deliveries, now),
+            notices=self._prune(upkeep.prune_notices, now),
+            watches=self._prune(upkeep.prune_watches, now),
+        )
+
+    def _prune(self, step: Callable[[Connection, float], int], now: float) -> int:
+        total = 0
+        while True:
+            with self._write() as connection:
+                deleted = step(connection, now)
+            total += deleted
+            if not deleted:
+                return total

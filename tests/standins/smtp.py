@@ -1,0 +1,229 @@
+"""A mail server on loopback: a real receiver (aiosmtpd) that records what it takes and refuses by script.
+
+Plain, with STARTTLS, or TLS from the first byte; with `environment()` a client that uses OpenSSL's defaults, as
+smtplib does in Apprise, trusts its certificate for `localhost` and 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email
+import email.policy
+import logging
+import ssl
+import tempfile
+import threading
+from dataclasses import dataclass
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import certifi
+import trustme
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+from tests.standins.slack import reset_on_close
+
+# Its log is no part of any test, and holds whatever a client says.
+logging.getLogger("mail.log").disabled = True
+
+
+@dataclass(frozen=True)
+class Mail:
+    """One mail as it was taken: the envelope's addresses, and the message parsed and raw."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    message: EmailMessage
+    raw: bytes
+    tls: bool
+    user: str | None
+
+    @property
+    def text(self) -> str:
+        """The decoded body."""
+        return str(self.message.get_content())
+
+
+class SMTPStandIn:
+    """A running server; a context manager, or call `close()`. The attributes below may be set at any time.
+
+    A scripted answer is a whole SMTP reply (`550 5.1.1 no such user`), or one of the words `hang` (say nothing),
+    `reset` (reset the connection), and after data `accept, then reset`.
+    """
+
+    def __init__(self, security: Literal["plain", "starttls", "ssl"] = "plain", *, trusted: bool = True) -> None:
+        self.mails: list[Mail] = []
+        self.users: dict[str, str] = {}
+        self.banner: str | None = None
+        self.at_sender: str | None = None
+        self.at_recipient: dict[str, str] = {}
+        self.after_data: str | None = None
+        self.at_quit: str | None = None
+        self.security = security
+        self.sessions: set[_Session] = set()
+        self._changed = threading.Condition()
+        authority = trustme.CA()
+        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("localhost", "127.0.0.1").configure_cert(self.tls)
+        self._folder = tempfile.TemporaryDirectory(prefix="smtp-stand-in-")
+        self._bundle = Path(self._folder.name) / "ca.pem"
+        known = (authority if trusted else trustme.CA()).cert_pem.bytes()
+        self._bundle.write_bytes(Path(certifi.where()).read_bytes() + b"\n" + known)
+        self._ready = threading.Event()
+        self.loop: asyncio.AbstractEventLoop
+        self.stopping: asyncio.Event
+        self.port = 0
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="smtp-stand-in")
+        self._thread.start()
+        assert self._ready.wait(20), "the mail server did not start"
+
+    async def _serve(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.stopping = asyncio.Event()
+        context = self.tls if self.security == "ssl" else None
+        server = await self.loop.create_server(lambda: _Session(self), "127.0.0.1", 0, ssl=context)
+        self.port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self.stopping.wait()
+        server.close()
+        for session in list(self.sessions):
+            if session.transport is not None:
+                session.transport.abort()  # type: ignore[attr-defined]
+        while self.sessions:
+            await asyncio.sleep(0)
+
+    def environment(self) -> dict[str, str]:
+        """The variables that make a process trust this server's certificate."""
+        return {"SSL_CERT_FILE": str(self._bundle), "SSL_CERT_DIR": self._folder.name}
+
+    def wait_for(self, count: int, timeout: float = 20.0) -> list[Mail]:
+        """The mails, once at least `count` were taken; AssertionError when that takes too long."""
+        with self._changed:
+            arrived = self._changed.wait_for(lambda: len(self.mails) >= count, timeout)
+            assert arrived, f"{len(self.mails)} mails came within {timeout} s, not {count}"
+            return list(self.mails)
+
+    def take(self, mail: Mail) -> None:
+        """Record a mail. Called by the server's thread."""
+        with self._changed:
+            self.mails.append(mail)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """End every connection, hanging ones too, and the server's thread."""
+        self.loop.call_soon_threadsafe(self.stopping.set)
+        self._thread.join()
+        self._folder.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Session(SMTP):
+    """One connection."""
+
+    def __init__(self, stand_in: SMTPStandIn) -> None:
+        self._stand_in = stand_in
+        self._greeted = False
+        super().__init__(
+            _Handler(stand_in, self),
+            hostname="mail.stand-in.example",
+            loop=stand_in.loop,
+            tls_context=stand_in.tls if stand_in.security == "starttls" else None,
+            require_starttls=stand_in.security == "starttls",
+            auth_require_tls=False,
+            authenticator=self._check,
+            enable_SMTPUTF8=True,
+        )
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._stand_in.sessions.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._stand_in.sessions.discard(self)
+
+    async def push(self, status: Any) -> None:
+        if not self._greeted:
+            self._greeted = True
+            status = await self.scripted(self._stand_in.banner) or status
+        await super().push(status)
+
+    async def scripted(self, answer: str | None) -> str | None:
+        """Do what the answer's word says; a reply is given back."""
+        if answer == "hang":
+            await self._stand_in.stopping.wait()
+        if answer in ("hang", "reset"):
+            self.reset()
+            raise ConnectionResetError
+        return answer
+
+    def reset(self) -> None:
+        """Reset the connection."""
+        transport: Any = self.transport
+        reset_on_close(transport.get_extra_info("socket"))
+        transport.abort()
+
+    def _check(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, login: Any) -> AuthResult:
+        assert isinstance(login, LoginPassword)
+        known = self._stand_in.users.get(login.login.decode())
+        return AuthResult(success=known == login.password.decode(), handled=False, auth_data=login)
+
+
+class _Handler:
+    """What aiosmtpd asks at each step."""
+
+    def __init__(self, stand_in: SMTPStandIn, connection: _Session) -> None:
+        self._stand_in, self._connection = stand_in, connection
+
+    async def handle_MAIL(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        answer = await self._connection.scripted(self._stand_in.at_sender)
+        if answer is None:
+            envelope.mail_from = address
+        return answer or "250 OK"
+
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        answer = await self._connection.scripted(self._stand_in.at_recipient.get(address))
+        if answer is None:
+            envelope.rcpt_tos.append(address)
+        return answer or "250 OK"
+
+    async def handle_DATA(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope
+    ) -> str:
+        after = self._stand_in.after_data
+        if after is None or after == "accept, then reset":
+            self._take(session, envelope)
+        if after == "accept, then reset":
+            after = "reset"
+        return await self._connection.scripted(after) or "250 OK: queued"
+
+    async def handle_QUIT(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope
+    ) -> str:
+        return await self._connection.scripted(self._stand_in.at_quit) or "221 Bye"
+
+    def _take(self, session: Session, envelope: Envelope) -> None:
+        raw = envelope.original_content or b""
+        message = email.message_from_bytes(raw, policy=email.policy.default)
+        assert isinstance(message, EmailMessage)
+        login = session.auth_data
+        self._stand_in.take(
+            Mail(
+                sender=envelope.mail_from or "",
+                recipients=tuple(envelope.rcpt_tos),
+                message=message,
+                raw=raw,
+                tls=session.ssl is not None or self._stand_in.security == "ssl",
+                user=login.login.decode() if isinstance(login, LoginPassword) else None,
+            )
+        )

@@ -1,0 +1,464 @@
+"""What messages say, and what they cannot be made to say."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from notifier.message import digest, plain, write
+from notifier.model import Event, Key, Notice
+
+KEY = Key("cometapi", "ufawqhfynnddngldkgtslldrkq")
+NOW = 1_763_820_000.0  # 2025-11-22 14:00 UTC
+LINKS = ("https://replicate.delivery/x/out-0.png?sig=ab&exp=1", "https://replicate.delivery/x/out-1.png")
+
+
+def a_notice(event: Event = Event.STATUS, **facts: object) -> Notice:
+    values: dict[str, object] = {"notice": "7k3q9x2m4d", "key": KEY, "name": "Launch teaser", "time": NOW - 5}
+    return Notice(event=event, **{**values, **facts})  # type: ignore[arg-type]
+
+
+def succeeded(**facts: object) -> Notice:
+    values: dict[str, object] = {"before": "processing", "status": "succeeded", "has_output": True, "output": LINKS}
+    return a_notice(**{**values, **facts})  # type: ignore[arg-type]
+
+
+def failed(**facts: object) -> Notice:
+    values: dict[str, object] = {"before": "processing", "status": "failed", "error": "CUDA out of memory"}
+    return a_notice(**{**values, **facts})  # type: ignore[arg-type]
+
+
+RUNNING: dict[str, Any] = {"before": "processing", "status": "processing"}
+
+# what happened -> title, phrases of the body in their order
+SAYS: dict[str, tuple[Notice, str, Sequence[str]]] = {
+    "success": (
+        succeeded(took=123.4, expires=NOW + 3480, metrics=(("predict_time", 118.24), ("image_count", 4.0))),
+        "✅ Launch teaser: succeeded",
+        [
+            "processing → succeeded",
+            "Launch teaser (ufawqhfynnddngldkgtslldrkq at cometapi)",
+            "Took 2 minutes and 3 seconds; predict time 118 s, image count 4",
+            f"\n{LINKS[0]}\n{LINKS[1]}\n",
+            "work until 2025-11-22 14:58 UTC (in 58 minutes)",
+        ],
+    ),
+    "success of text": (
+        succeeded(output=(), text="Once upon a time"),
+        "✅ Launch teaser: succeeded",
+        ["Output: Once upon a time"],
+    ),
+    "success of something else": (succeeded(output=()), "✅ Launch teaser: succeeded", ["There is output"]),
+    "success without output": (
+        succeeded(output=(), has_output=False),
+        "✅ Launch teaser: succeeded",
+        ["processing → succeeded", "No output"],
+    ),
+    "success whose output is gone": (
+        succeeded(output=(), has_output=False, data_removed=True),
+        "✅ Launch teaser: succeeded",
+        ["already removed by the provider"],
+    ),
+    "links that ended": (succeeded(expires=NOW - 300), "✅ Launch teaser: succeeded", ["13:55 UTC (5 minutes ago)"]),
+    "failure": (
+        failed(took=3.21, logs="loading\nrunning\nTraceback"),
+        "❌ Launch teaser: failed",
+        ["processing → failed", "Took 3.2 seconds", "Error: CUDA out of memory", "log", "> running", "> Traceback"],
+    ),
+    "failure without a text": (
+        failed(error=None, logs="loading\nkilled\n\n"),
+        "❌ Launch teaser: failed",
+        ["no error text", "Last log line: killed"],
+    ),
+    "failure at first sight": (failed(before=None), "❌ Launch teaser: failed", ["first seen: failed"]),
+    "cancellation": (a_notice(**{**RUNNING, "status": "canceled"}), "🚫 Launch teaser: canceled", ["→ canceled"]),
+    "abortion": (a_notice(before="starting", status="aborted"), "🛑 Launch teaser: aborted", ["starting → aborted"]),
+    "start": (a_notice(before="starting", status="processing"), "⏳ Launch teaser: processing", ["starting → proc"]),
+    "unknown status": (
+        a_notice(before="processing", status="paused"),
+        "❔ Launch teaser: paused",
+        ["processing → paused", "nobody knows"],
+    ),
+    "error while running": (
+        a_notice(Event.ERROR, **RUNNING, error="NSFW"),
+        "⚠️ Launch teaser: error while processing",
+        ["An error text appeared", "processing", "Error: NSFW"],
+    ),
+    "late output": (
+        succeeded(event=Event.OUTPUT, before="succeeded"),
+        "📦 Launch teaser: output arrived",
+        ["Output arrived", LINKS[0], LINKS[1]],
+    ),
+    "stuck": (
+        a_notice(Event.STUCK, **RUNNING, since=1860.0, detail="its deadline has passed"),
+        "🐌 Launch teaser: stuck in processing",
+        ["processing for 31 minutes", "its deadline has passed"],
+    ),
+    "unreachable": (
+        a_notice(Event.UNREACHABLE, **RUNNING, since=183.0, count=5, detail="HTTP 503"),
+        "📡 Launch teaser: unreachable",
+        ["5 tries over 3 minutes and 3 seconds", "last known status is processing", "HTTP 503"],
+    ),
+    "recovered": (
+        a_notice(Event.RECOVERED, **RUNNING, since=903.0, ends=("unreachable", "stuck"), detail="HTTP 503"),
+        "💚 Launch teaser: recovered",
+        ["can be polled again and moves again after 15 minutes and 3 seconds", "status is processing", "HTTP 503"],
+    ),
+    "recovered with a change": (
+        succeeded(ends=("unreachable",)),
+        "✅ Launch teaser: succeeded",
+        ["processing → succeeded", "can be polled again", LINKS[0]],
+    ),
+    "an id never seen": (
+        a_notice(Event.LOST, count=3, since=130.0, detail="HTTP 404"),
+        "🔍 Launch teaser: not found",
+        ["3 tries over 2 minutes and 10 seconds", "a typo, or another account's?", "HTTP 404"],
+    ),
+    "an id that vanished": (
+        a_notice(Event.LOST, **RUNNING, count=3),
+        "🔍 Launch teaser: vanished",
+        ["vanished", "(3 tries)", "last known status is processing"],
+    ),
+    "let go": (
+        a_notice(Event.LET_GO, **RUNNING, since=7 * 86400.0),
+        "👋 Launch teaser: let go",
+        ["watched for 7 days", "status is processing", "no longer watched"],
+    ),
+    "trouble with an account": (
+        a_notice(Event.INCIDENT, key=None, name="account cometapi", detail="HTTP 401: bad token", count=1200),
+        "🚨 account cometapi: in trouble",
+        ["account cometapi", "HTTP 401: bad token", "1,200 watches affected"],
+    ),
+    "trouble with a channel": (
+        a_notice(Event.INCIDENT, key=None, name="channel team", detail="no_service", count=12, since=660.0),
+        "🚨 channel team: in trouble",
+        ["channel team", "no_service", "11 minutes", "12 notices held back"],
+    ),
+    "trouble over": (
+        a_notice(Event.INCIDENT_OVER, key=None, name="account cometapi", since=4000.0, count=7, detail="HTTP 401"),
+        "🟢 account cometapi: works again",
+        ["works again after 1 hour and 7 minutes", "HTTP 401", "7 watches"],
+    ),
+    "test": (
+        a_notice(Event.TEST, key=None, name="team"),
+        "🔔 team: test message",
+        ["This is a test message", "nothing happened"],
+    ),
+}
+
+
+def is_in_order(phrases: Sequence[str], body: str) -> bool:
+    at = 0
+    for phrase in phrases:
+        at = body.find(phrase, at)
+        if at < 0:
+            return False
+        at += len(phrase)
+    return True
+
+
+@pytest.mark.parametrize(("notice", "title", "phrases"), SAYS.values(), ids=SAYS.keys())
+def test_each_notice_says_what_happened(notice: Notice, title: str, phrases: Sequence[str]) -> None:
+    message = write([notice], now=NOW)
+    assert message.title == title
+    assert is_in_order(phrases, message.body), message.body
+    assert message.body.endswith("\nnotice 7k3q9x2m4d")
+    assert "None" not in message.body
+
+
+@pytest.mark.parametrize(("notice", "title", "phrases"), SAYS.values(), ids=SAYS.keys())
+def test_the_plain_form_of_each_is_short_ascii_without_links(
+    notice: Notice, title: str, phrases: Sequence[str]
+) -> None:
+    message = plain(notice)
+    whole = f"{message.title}\n{message.body}"
+    assert whole.isascii()
+    assert len(whole) < 300
+    assert "//" not in whole
+    assert message.body.endswith("\nnotice 7k3q9x2m4d")
+    assert (notice.key.id if notice.key else notice.name) in message.body
+    assert notice.status is None or notice.event is not Event.STATUS or notice.status in message.title
+
+
+def test_a_nameless_watch_is_called_by_its_id_once() -> None:
+    message = write([failed(name=KEY.id)], now=NOW)
+    assert message.title == f"❌ {KEY.id}: failed"
+    assert message.body.count(KEY.id) == 1
+
+
+def test_a_message_that_waited_says_when_it_happened() -> None:
+    assert "Seen" not in write([failed(time=NOW - 59)], now=NOW).body
+    assert "Seen at 2025-11-22 11:00 UTC, 3 hours ago." in write([failed(time=NOW - 3 * 3600)], now=NOW).body
+
+
+def test_several_notices_of_one_prediction_are_told_in_order_with_all_ids() -> None:
+    started = a_notice(notice="aaaaaaaaaa", before="starting", status="processing", time=NOW - 4000)
+    message = write([started, succeeded(notice="bbbbbbbbbb")], now=NOW)
+    assert message.title == "✅ Launch teaser: starting → processing → succeeded"
+    assert is_in_order(["starting → processing → succeeded", "12:53 UTC", "13:59 UTC", *LINKS], message.body)
+    assert message.body.endswith("\nnotices aaaaaaaaaa, bbbbbbbbbb")
+
+
+def test_joined_notices_keep_every_error_text() -> None:
+    first = a_notice(Event.ERROR, notice="aaaaaaaaaa", **RUNNING, error="a first warning")
+    body = write([first, failed(notice="bbbbbbbbbb", error="the end")], now=NOW).body
+    assert is_in_order(["Error: a first warning", "Error: the end"], body)
+
+
+def test_very_many_joined_notices_fit_and_keep_the_first_and_the_last() -> None:
+    notices = [a_notice(Event.STUCK, notice=f"id{n:08}", **RUNNING, since=60.0 * n) for n in range(1, 200)]
+    body = write([*notices, succeeded(notice="id99999999")], limit=1000, now=NOW).body
+    assert len(body) <= 1000
+    assert "more changes" in body
+    assert "processing → succeeded" in body
+    assert "id00000001" in body
+    assert body.endswith("id99999999")
+
+
+# --- what is cut -----------------------------------------------------------------------------------------------------
+
+
+def test_log_lines_give_way_first_then_the_error_then_links_from_the_end() -> None:
+    links = tuple(f"https://replicate.delivery/{n}/{'x' * 90}.png?sig={n}" for n in range(10))
+    notice = failed(error="E" * 1400, logs="\n".join(f"log {n} {'l' * 80}" for n in range(15)), output=links)
+
+    def left(limit: int) -> tuple[int, int, int]:
+        body = write([notice], limit=limit, now=NOW).body
+        assert len(body) <= limit
+        assert body.endswith("\nnotice 7k3q9x2m4d")
+        shown = [line for line in body.split("\n") if line.startswith("http")]
+        assert shown == list(links[: len(shown)])
+        assert len(shown) == 10 or f"… and {10 - len(shown)} more" in body
+        return body.count("> log"), body.count("E"), len(shown)
+
+    logs, error, shown = left(10_000)
+    assert (logs, shown) == (15, 10)
+    assert error > 1400
+    fewer, error, shown = left(3500)
+    assert 0 < fewer < 15
+    assert error > 1400
+    assert shown == 10
+    assert left(2600)[0] == 0
+    none, less, shown = left(1700)
+    assert none == 0
+    assert less < 700
+    assert shown == 10
+    none, least, some = left(800)
+    assert least > 50
+    assert 0 < some < 10
+
+
+def test_a_link_longer_than_the_channel_takes_is_counted_and_never_cut() -> None:
+    body = write([succeeded(output=(f"https://h/{'x' * 500}",))], limit=300, now=NOW).body
+    assert "… and 1 more" in body
+    assert "http" not in body
+    assert body.endswith("notice 7k3q9x2m4d")
+
+
+@pytest.mark.parametrize("limit", [30, 60, 100, 160])
+def test_the_notice_id_survives_the_smallest_channel(limit: int) -> None:
+    body = write([failed(error="E" * 5000, output=LINKS)], limit=limit, now=NOW).body
+    assert len(body) <= limit
+    assert body.endswith("notice 7k3q9x2m4d")
+
+
+# --- digests ---------------------------------------------------------------------------------------------------------
+
+
+def many(count: int) -> list[Notice]:
+    return [
+        (failed if n % 3 else succeeded)(notice=f"id{n:08}", key=Key("cometapi", f"p{n:05}"), name=f"Watch {n:05}")
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("count", "limit"), [(2, 3000), (50, 3000), (500, 3000), (50, 700), (50, 20_000)])
+def test_a_digest_tells_as_many_as_fit_and_says_how_many(count: int, limit: int) -> None:
+    notices = many(count)
+    message, told = digest(notices, limit=limit, now=NOW)
+    assert len(message.body) <= limit
+    assert 1 < told <= count
+    assert f"{told} notices" in message.title
+    for n, notice in enumerate(notices):
+        assert (notice.name in message.body) == (n < told)
+        assert (notice.notice in message.body) == (n < told)
+    assert (told < count) == (f"… {count - told} more follow" in message.body)
+    if told < count:
+        assert len(message.body) > limit / 2
+
+
+def test_a_digest_has_links_whole_and_error_texts() -> None:
+    message, told = digest(many(3), now=NOW)
+    assert told == 3
+    assert message.body.count(LINKS[0]) == 1
+    assert message.body.count("CUDA out of memory") == 2
+    assert message.title == "📋 3 notices: 2 failed, 1 succeeded"
+
+
+def test_a_digest_where_not_even_two_fit_is_the_first_notices_own_message() -> None:
+    notices = [failed(notice="aaaaaaaaaa", error="E" * 5000), succeeded(notice="bbbbbbbbbb", output=LINKS * 20)]
+    message, told = digest(notices, limit=250, now=NOW)
+    assert told == 1
+    assert message == write(notices[:1], limit=250, now=NOW)
+
+
+def test_a_digest_of_one_is_its_own_message() -> None:
+    assert digest([failed()], now=NOW) == (write([failed()], now=NOW), 1)
+
+
+# --- what text from elsewhere cannot do ------------------------------------------------------------------------------
+
+
+LIVE = {
+    "<!channel> look": "<!channel",
+    "<!here|here>": "<!here",
+    "<!subteam^S012>": "<!subteam",
+    "<@U024BE7LH>": "<@",
+    "<#C024BE7LH|general>": "<#",
+    "<https://evil.example|your bank>": "<https",
+    "<mailto:a@evil.example|write>": "<mailto",
+    "@here": "@here",
+    "(@everyone)": "@everyone",
+    "hi @channel!": "@channel",
+    "[your bank](https://evil.example)": "](",
+    "bell\x07 null\x00 del\x7f c1\x9b": "\x07",
+    "\x1b[31mred\x1b[0m": "[31m",
+    "\x1b]0;title\x07text": "0;title",
+    "a\u202eb\u2066c": "\u202e",
+    "lone \ud800 surrogate": "\ud800",
+    "hidden \U000e0041\U000e0042 tags": "\U000e0041",
+    "\ufeffmark": "\ufeff",
+}
+
+
+@pytest.mark.parametrize(("hostile", "dead"), LIVE.items(), ids=lambda text: ascii(text)[:30])
+@pytest.mark.parametrize("field", ["error", "logs", "name", "text", "detail", "status"])
+def test_text_from_elsewhere_has_no_effect_wherever_it_stands(field: str, hostile: str, dead: str) -> None:
+    notice = a_notice(Event.ERROR, **{**RUNNING, "has_output": True, "error": "x", "logs": "x", field: hostile})
+    for message in (write([notice], now=NOW), write([notice, notice], now=NOW), digest([notice] * 3, now=NOW)[0]):
+        assert dead not in message.title
+        assert dead not in message.body
+        assert len(message.body) > 100
+        (message.title + message.body).encode()
+    (plain(notice).title + plain(notice).body).encode("ascii")
+
+
+def test_what_a_hostile_text_says_can_still_be_read() -> None:
+    body = write([failed(error="mail <b>me</b> at a@b.example, see <class 'x'> & [1](2)")], now=NOW).body
+    assert body.replace("\u2060", "").count("mail <b>me</b> at a@b.example, see <class 'x'> & [1](2)") == 1
+    assert "a@b.example" in body
+
+
+def test_line_breaks_cannot_forge_a_title_or_a_line_of_ours() -> None:
+    message = write([failed(name="x\r\nBcc: spy@evil.example", error="boom\nnotice aaaaaaaaaa\n\rnotice b")], now=NOW)
+    assert "\n" not in message.title
+    assert "\r" not in message.title + message.body
+    assert "\nnotice aaaaaaaaaa" not in message.body
+    assert message.body.count("\nnotice ") == 1
+
+
+def test_queries_and_credentials_are_cut_out_of_error_and_log_text_but_output_links_are_whole() -> None:
+    leaky = "GET https://u:hunter2@h.example/f?X-Amz-Signature=5ec2e7#frag failed; POST /v1?token=5ec2e7 HTTP/1.1"
+    body = write([failed(error=leaky, logs=leaky, output=LINKS)], now=NOW).body
+    assert "5ec2e7" not in body
+    assert "hunter2" not in body
+    assert "GET https://h.example/f?… failed; POST /v1?… HTTP/1.1" in body
+    assert LINKS[0] in body
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "data:image/png;base64,iVBORw0KGgo=",
+        "data:text/plain;charset=utf-8,iVBORw0KGgo%20x",
+        "DATA:;base64,iVBORw0KGgo",
+        "data:,iVBORw0KGgo",
+        "data:image/svg+xml,<svg/iVBORw0KGgo>",
+    ],
+)
+@pytest.mark.parametrize("field", ["error", "logs", "text", "detail"])
+def test_data_uris_are_never_quoted(field: str, uri: str) -> None:
+    facts = {**RUNNING, "error": "x", "has_output": True, field: f"before {uri} after"}
+    body = write([a_notice(Event.ERROR, **facts, ends=("lost",))], now=NOW).body
+    assert "iVBOR" not in body
+    assert "iVBOR" not in write([a_notice(Event.UNREACHABLE, **facts)], now=NOW).body
+
+
+def test_only_web_links_are_given_and_none_can_break_out() -> None:
+    odd = ("javascript:alert(1)", "data:text/html,x", "https://h/a b<!channel>\n@x?q=1", "ftp://h/x")
+    body = write([succeeded(output=odd)], now=NOW).body
+    assert "https://h/a%20b%3C!channel%3E%0A@x?q=1" in body
+    assert "javascript" not in body
+    assert "ftp" not in body
+
+
+# --- whatever the facts are ------------------------------------------------------------------------------------------
+
+UNFIT = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c\ud800-\udfff\u2028\u2029]")
+anything = st.text(st.characters(), max_size=300) | st.text("<!@#|>[](): \r\n\x1b\u202ehttps", max_size=80)
+numbers = st.none() | st.floats()
+notices = st.builds(
+    Notice,
+    notice=st.text(string.ascii_lowercase + string.digits, min_size=10, max_size=10),
+    event=st.sampled_from(Event),
+    time=st.floats(allow_nan=False, min_value=0, max_value=4e9),
+    key=st.just(KEY) | st.none(),
+    name=anything,
+    before=st.none() | anything,
+    status=st.sampled_from(["starting", "processing", "succeeded", "failed", "paused", None]) | anything,
+    error=st.none() | anything,
+    detail=st.none() | anything,
+    output=st.lists(anything | st.just(LINKS[0]), max_size=5).map(tuple),
+    has_output=st.booleans(),
+    text=st.none() | anything,
+    expires=numbers,
+    data_removed=st.booleans(),
+    took=numbers,
+    metrics=st.lists(st.tuples(anything, st.floats()), max_size=3).map(tuple),
+    logs=st.none() | anything,
+    since=numbers,
+    count=st.none() | st.integers(),
+    ends=st.lists(st.sampled_from(["stuck", "unreachable", "lost"]) | anything, max_size=2).map(tuple),
+)
+
+
+def check(title: str, body: str, limit: int) -> None:
+    assert len(title) <= 200
+    assert "\n" not in title
+    assert title.strip()
+    assert len(body) <= limit
+    assert not UNFIT.search(title + body.replace("\t", " "))
+    (title + body).encode()
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(notices, min_size=1, max_size=4), st.integers(60, 4000))
+def test_any_facts_make_a_message_that_can_be_sent_and_has_its_id(some: list[Notice], limit: int) -> None:
+    message = write(some, limit=limit, now=NOW)
+    check(message.title, message.body, limit)
+    assert some[0].notice in message.body.rsplit("\n", 1)[-1]
+    assert message.body.endswith(some[-1].notice)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(notices, min_size=1, max_size=12), st.integers(100, 4000))
+def test_any_facts_make_a_digest_that_can_be_sent(some: list[Notice], limit: int) -> None:
+    message, told = digest(some, limit=limit, now=NOW)
+    check(message.title, message.body, limit)
+    assert 1 <= told <= len(some)
+    assert message.body.endswith(some[told - 1].notice)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(notices)
+def test_any_facts_have_a_plain_form(notice: Notice) -> None:
+    message = plain(notice)
+    check(message.title, message.body, 500)
+    assert message.body.isascii()
+    assert message.body.endswith(notice.notice)

@@ -1,0 +1,80 @@
+"""Text from elsewhere, made fit to be quoted."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from notifier.message import text
+
+CLEANED = {
+    "plain": "plain",
+    "tab\tand\nline": "tab\tand\nline",
+    "a\r\nb\rc\u2028d\x0be\x85f": "a\nb\nc\nd\ne\nf",
+    "\x1b[1;31mred\x1b[0m \x1b]8;;https://evil\x07link\x1b]8;;\x07": "red link",
+    "\x1bMup": "up",
+    "nul\x00, bell\x07": "nul, bell",
+    "over\u202eride": "override",
+    "\ud83d lone": " lone",
+    "👩\u200d👧 stays": "👩\u200d👧 stays",
+}
+
+
+@pytest.mark.parametrize(("given_text", "cleaned"), CLEANED.items(), ids=ascii)
+def test_cleaning(given_text: str, cleaned: str) -> None:
+    assert text.clean(given_text) == cleaned
+
+
+QUOTED = {
+    "see https://h/p?a=b": "see https://h/p?…",
+    "see https://h/p#frag": "see https://h/p?…",
+    "(https://h/p?a=b)": "(https://h/p?…",
+    '"https://h/p?a=b" x': '"https://h/p?…" x',
+    "s3://u:p@bucket/key?sig=1": "s3://bucket/key?…",
+    "GET /v1/x?token=1 HTTP/1.1": "GET /v1/x?… HTTP/1.1",
+    "what? nothing=here": "what? nothing=here",
+    "why?\nx": "why?\nx",
+    "data:image/png;base64,AAAA end": "[data left out] end",
+    "metadata: x, data: y": "metadata: x, data: y",
+    "a@b.example": "a@b.example",
+    "@torch.jit": "@\u2060torch.jit",
+}
+
+
+@pytest.mark.parametrize(("given_text", "quoted"), QUOTED.items(), ids=ascii)
+def test_quoting(given_text: str, quoted: str) -> None:
+    assert text.quotable(given_text) == quoted
+
+
+LINKED = {
+    "https://h/p?a=b&c=%20d#e": "https://h/p?a=b&c=%20d#e",
+    "HTTP://h/ä": "HTTP://h/ä",
+    "https://h/a b": "https://h/a%20b",
+    "https://h/<x>|y": "https://h/%3Cx%3E%7Cy",
+    "https://h/\u202e\n": "https://h/%E2%80%AE",
+    "javascript:alert(1)": None,
+    "data:image/png;base64,AAAA": None,
+    "//h/p": None,
+}
+
+
+@pytest.mark.parametrize(("url", "link"), LINKED.items(), ids=ascii)
+def test_output_links(url: str, link: str | None) -> None:
+    assert text.link(url) == link
+
+
+@settings(deadline=None)
+@given(st.text(st.characters()), st.integers(1, 50))
+def test_cutting_never_makes_a_text_longer_than_asked(given_text: str, length: int) -> None:
+    assert len(text.cut(given_text, length)) <= length
+    assert len(text.cut_lines(given_text, length)) <= length
+    assert "\n" not in text.one_line(given_text, length)
+
+
+@settings(deadline=None)
+@given(st.text(st.characters()))
+def test_cleaning_twice_changes_nothing_more(given_text: str) -> None:
+    once = text.clean(given_text)
+    assert text.clean(once) == once
+    once.encode()
