@@ -34,7 +34,7 @@ def _no_network_by_accident() -> Iterator[None]:
             raise OSError(f"a test wanted to reach {address[0]}")
         connect(self, address)
 
-    socket.socket.connect = guarded  # type: ignore[method-assign]
+    socket.socket.connect = guarded  # type: ignore[method-assign,assignment]
     yield
     socket.socket.connect = connect  # type: ignore[method-assign]
 

@@ -211,6 +211,13 @@ def test_a_final_notice_carries_output_text_metrics_logs_and_whether_the_data_ar
     assert last_notice(Step(0, an_observation("succeeded", data_removed=True))).data_removed
 
 
+def test_a_running_notice_carries_nothing_that_only_the_end_can_say() -> None:
+    partial = an_observation(output=(LINK,), text="Hel", metrics=(("total_time", 2.0),), created_at=NOW - 10)
+    notice = last_notice(Step(0, "starting"), Step(30, partial))
+    assert (notice.has_output, notice.output, notice.text, notice.expires) == (False, (), None, None)
+    assert (notice.took, notice.metrics) == (None, ())
+
+
 def test_stuck_says_for_how_long_by_our_own_clock_and_that_a_deadline_has_passed() -> None:
     old = an_observation("processing", created_at=NOW - DAY, started_at=NOW - DAY)
     assert last_notice(Step(0, old), Step(1700, old), Step(2000, old)).since == 2000
@@ -237,22 +244,25 @@ def test_let_go_says_for_how_long_it_was_watched() -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "seen", "since"),
+    ("what", "seen", "since", "count"),
     [
-        ("unreachable", [*every(MINUTE, TIMED_OUT, times=5), Step(300, "starting")], 300),
-        ("lost", [*every(MINUTE, NOT_FOUND, times=3), Step(300, "starting")], 300),
+        ("unreachable", [*every(MINUTE, TIMED_OUT, times=5), Step(300, "starting")], 300, 5),
+        ("lost", [*every(MINUTE, NOT_FOUND, times=3), Step(300, "starting")], 300, 3),
         ("both, from the earlier one on",
          [*every(MINUTE, NOT_FOUND, times=3), *every(MINUTE, TIMED_OUT, start=180, times=5), Step(480, "starting")],
-         480),
+         480, 8),
         ("unreachable while stuck, which it does not end",
          [*every(HOUR, "starting", times=2), *every(MINUTE, TIMED_OUT, start=HOUR + 60, times=5),
-          Step(HOUR + 360, "starting")], 300),
+          Step(HOUR + 360, "starting")], 300, 5),
     ],
 )  # fmt: skip
-def test_recovered_says_for_how_long_the_trouble_lasted_that_it_ends(what: str, seen: list[Step], since: float) -> None:
+def test_recovered_says_for_how_long_the_trouble_lasted_that_it_ends(
+    what: str, seen: list[Step], since: float, count: int
+) -> None:
     notice = last_notice(*seen)
     assert (notice.event, notice.since) == ("recovered", since)
-    assert notice.count is not None
+    assert notice.count == count
+    assert notice.detail in (TIMED_OUT.reason, NOT_FOUND.reason)
 
 
 def test_an_incident_is_told_with_whose_it_is_and_why_and_ends_with_how_long_and_how_many_watches() -> None:

@@ -117,6 +117,7 @@ def test_troubles_are_those_told_and_not_yet_ended(watch: Watch, steps: list[Ste
             assert not began & open_troubles
             open_troubles = open_troubles - ends | began
         assert set(decision.after.troubles) == open_troubles
+        assert len(decision.after.troubles) == len(open_troubles)
 
 
 @any_story

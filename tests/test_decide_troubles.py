@@ -96,8 +96,10 @@ UNREACHABLE = Told(120, "unreachable", None, None, "unreachable")
           troubles=("unreachable",)),
     Story("with the status it had", [Step(0, "starting"), *timeouts(30, 30, 5)],
           [Told(150, "unreachable", "starting", "starting", "unreachable")], "starting", troubles=("unreachable",)),
-    Story("not if an answer came between", [*timeouts(0, 60, 4), Step(240, "starting"), *timeouts(300, 60, 4)], [],
-          "starting"),
+    Story("not if an answer came between",
+          [*timeouts(0, 60, 4), Step(240, "starting"), *timeouts(300, 60, 4, answered=300)], [], "starting"),
+    Story("nor if it came just before the fifth",
+          [*timeouts(0, 60, 4), Step(240, "starting"), *timeouts(300, 20, 6, answered=300)], [], "starting"),
     Story("not if no other watch was answered", timeouts(0, 30, 50, answered=None), [], None),
     Story("not if another was answered only before", [*timeouts(30, 30, 50, answered=10)], [], None),
     Story("once another was answered", [*timeouts(0, 30, 9, answered=None), *timeouts(270, 30, 9, answered=260)],
@@ -139,6 +141,9 @@ LOST = Told(120, "lost", None, None, "lost")
     Story("not if an answer came between",
           [*every(90, NOT_FOUND, times=2), Step(180, "starting"), *every(90, NOT_FOUND, start=210, times=2)], [],
           "starting"),
+    Story("not within two minutes since an answer",
+          [*every(90, NOT_FOUND, times=2), Step(180, "starting"), *every(50, NOT_FOUND, start=210, times=3)], [],
+          "starting"),
     Story("and never unreachable for it", every(30, NOT_FOUND, times=50, where=around(answered=10)), [LOST], None,
           troubles=("lost",)),
     Story("after the account's own lost_after", every(1, NOT_FOUND, times=3), [LOST._replace(at=2)], None,
@@ -146,6 +151,15 @@ LOST = Told(120, "lost", None, None, "lost")
 )  # fmt: skip
 def test_a_prediction_that_is_not_found_again_and_again_is_lost(story: Story) -> None:
     assert story.played() == story.promised()
+
+
+def test_failed_polls_are_counted_with_their_reason_until_an_answer_ends_all_counting() -> None:
+    polls = [Step(0, NOT_FOUND), Step(30, TIMED_OUT), Step(60, TIMED_OUT), Step(90, "starting")]
+    not_found, _, failing, answered = [decision.after for decision in play(a_watch(), polls)]
+    assert (not_found.not_found, not_found.not_found_since, not_found.failure) == (1, START, NOT_FOUND.reason)
+    assert (failing.failures, failing.failing_since, failing.failure) == (2, START + 30, TIMED_OUT.reason)
+    assert (answered.failures, answered.failing_since, answered.failure) == (0, None, None)
+    assert (answered.not_found, answered.not_found_since) == (0, None)
 
 
 # --- recovered -------------------------------------------------------------------------------------------------------
@@ -213,6 +227,14 @@ PATIENT = a_watch(stuck_after=30 * DAY)
 )  # fmt: skip
 def test_a_watch_that_does_not_end_is_let_go_and_said_so(story: Story) -> None:
     assert story.played() == story.promised()
+
+
+def test_a_watch_is_over_when_it_is_done_or_was_let_go_aloud_not_by_the_time_alone() -> None:
+    done = play(a_watch(), [Step(0, "canceled")])[-1].after
+    running = play(a_watch(), [Step(0, "starting")])[-1].after
+    assert is_over(done, a_watch(), START)
+    assert not is_over(running, a_watch(), START)
+    assert not is_over(running, a_watch(), START + 2 * WEEK)  # the machine was off: one more look, and a notice
 
 
 def test_a_let_go_watch_comes_back_when_watch_for_is_raised_and_is_let_go_again_aloud() -> None:

@@ -242,6 +242,8 @@ FAILED = Told(0, "status", None, "failed", "status failed")
     Story("failed without an error text", [Step(0, "failed")], [FAILED], "failed"),
     Story("failed with an empty error text", [Step(0, an_observation("failed", error=""))], [FAILED], "failed"),
     Story("not before ten minutes", every(599, "succeeded", times=2), [SUCCEEDED], "succeeded"),
+    Story("not before ten minutes since it became final", [Step(0, "starting"), Step(700, "succeeded")],
+          [SUCCEEDED._replace(at=700, before="starting")], "succeeded"),
     Story("after ten minutes, silently", every(300, "succeeded", times=3), [SUCCEEDED], "succeeded", done=True),
     Story("after ten minutes, though the poll failed", [Step(0, "succeeded"), Step(600, TIMED_OUT)], [SUCCEEDED],
           "succeeded", done=True),

@@ -174,9 +174,11 @@ def test_one_poll_after_another_through_every_kind_of_trouble(api: ApiStandIn, t
 def test_the_deadline_is_the_accounts(api: ApiStandIn, transport: Transport) -> None:
     api.script("x", [misbehaving.drip])
     started = time.monotonic()
-    failed = poll(poller_of(api, transport, timeout=0.3), "x")
+    failed = poll(poller_of(api, transport, timeout=1.0), "x")
     assert time.monotonic() - started < 4
-    assert failed == FailedPoll(Failure.NETWORK, "time-out: no answer within 0.3 s")
+    assert isinstance(failed, FailedPoll)
+    assert failed.failure is Failure.NETWORK
+    assert failed.reason.endswith("within 1 s")
 
 
 def test_a_token_that_no_header_can_hold_is_told_without_showing_it(api: ApiStandIn, transport: Transport) -> None:

@@ -66,7 +66,7 @@ def summary(config: Config) -> None:
         asked = sum(1.0 / interval for interval in intervals)
         note = ""
         if asked > api.rate:
-            note = f"more than `rate`: every interval is stretched {asked / api.rate:.1f} times"
+            note = f"more than `rate`: intervals stretch {asked / api.rate:.3g} times"
         table.add_row(name, str(len(intervals)), f"{asked:.3g}", f"{api.rate:.3g}", note)
     console.print(table)
     channels = ", ".join(config.channels)
