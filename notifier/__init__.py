@@ -1,5 +1,3 @@
 """A webhook-style status notifier for AI predictions at CometAPI's Replicate endpoint and at Replicate."""
 
-from importlib.metadata import version
-
-__version__ = version("prediction-notifier")
+__version__ = "0.1.0"
