@@ -312,7 +312,9 @@ def test_a_final_status_is_never_left_for_a_running_one(story: Story) -> None:
 
 
 @pytest.mark.parametrize(
-    "late", ["processing", "failed", an_observation("failed", error=NSFW), TIMED_OUT, NOT_FOUND], ids=repr
+    "late",
+    ["processing", "failed", an_observation("failed", error=NSFW), TIMED_OUT, NOT_FOUND],
+    ids=["running", "failed", "failed with a text", "timed out", "not found"],
 )
 def test_once_done_nothing_more_is_told(late: Seen) -> None:
     """DESIGN: another final status is told before the watch is done, so not after."""

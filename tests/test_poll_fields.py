@@ -132,6 +132,7 @@ def test_links_are_bounded_in_number_depth_and_effort() -> None:
          "see <https://a.example/x>, 'http://b.example' and s3://bucket/key"),
         ("proxy http://me:secret@proxy.example:3128/ is down", "proxy http://proxy.example:3128/ is down"),
         ("input data:image/png;base64,AAAA/+== is no image", "input data:… is no image"),
+        ("da\x00ta:image/png;base64,AAAA and ht\u202etps://a.example\x00?sig=1", "data:… and https://a.example"),
         ("input " + "data:image/png;base64," + "A" * 1_000_000 + " is no image", "input data:… is no image"),
         ("x" * 10_000, "x" * 3999 + "…"),
         ({"x": "y" * 10_000}, '{"x":"' + "y" * 3993 + "…"),

@@ -62,10 +62,9 @@ def read(
     code = answer.status_code
     if 300 <= code < 400:
         return FailedPoll(Failure.REDIRECT, _redirected(code, answer.headers.get("Location")), code)
-    body: Any = None
+    body, unreadable = None, ""
     try:
         body = parse(_without(token, answer.content or b""))
-        unreadable = "" if isinstance(body, dict) else f"a JSON {_type_name(body)} instead of a prediction"
     except UnreadableError as error:
         unreadable = str(error)
     if not 200 <= code < 300:
@@ -73,7 +72,7 @@ def read(
     elif isinstance(body, dict):
         seen = _read_object(code, body, prediction_id)
     else:
-        seen = _Trouble(Failure.MALFORMED, unreadable)
+        seen = _Trouble(Failure.MALFORMED, unreadable or f"a JSON {_type_name(body)} instead of a prediction")
     if isinstance(seen, Observation):
         return seen
     return FailedPoll(seen.failure, one_line(seen.reason), code, retry_after(code, answer.headers, body, now))

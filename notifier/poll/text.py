@@ -56,8 +56,8 @@ def without_queries(text: str) -> str:
 def quotable(text: str, limit: int) -> str | None:
     """The beginning of a text as it may stand in a message or a log; None if nothing is left."""
     # What is far beyond the limit cannot come to stand within it; cut first, a text may be many MB long.
-    text = without_data(text)[: limit * 4]
-    return cut(clean(without_queries(text)).strip(), limit) or None
+    text = clean(without_data(text)[: limit * 4])
+    return cut(without_queries(without_data(text)).strip(), limit) or None  # again: odd characters may have hidden one
 
 
 def one_line(text: str, limit: int = MAX_REASON) -> str:

@@ -257,21 +257,22 @@ def parse_headers(lines: list[bytes]) -> tuple[str, CaseInsensitiveDict[str]]:
     """
     first, *others = b"".join(lines).decode("latin-1").replace("\r\n", "\n").split("\n")
     status_line = first.split(None, 2)
-    headers: dict[str, tuple[str, str]] = {}
+    headers: CaseInsensitiveDict[str] = CaseInsensitiveDict()
+    names = set()
     for line in others:
         if not line:
             break  # what follows are trailers
         name, _, value = line.partition(":")
         value = value.strip()
         key = name.lower()
-        if key in headers:
-            before = headers[key][1]
-            if key == "content-length" and before != value:
+        if key in names:
+            if key == "content-length" and headers[name] != value:
                 raise ValueError("two Content-Lengths")
-            value = f"{before}, {value}"
-        headers[key] = (name, value)
+            value = f"{headers[name]}, {value}"
+        names.add(key)
+        headers[name] = value
     reason = status_line[2].strip() if len(status_line) > 2 else ""  # version, code, reason
-    return reason, CaseInsensitiveDict(headers.values())
+    return reason, headers
 
 
 def in_words(size: int) -> str:

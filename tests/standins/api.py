@@ -22,7 +22,9 @@ from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import unquote
 
+import requests
 import trustme
+from requests.structures import CaseInsensitiveDict
 
 PATH = "/replicate/v1"
 
@@ -89,11 +91,14 @@ class Answer:
         """The same with other settings: `plain("x", "starting").with_(held=True)`."""
         return replace(self, **changes)
 
+    def content(self) -> bytes:
+        """The body's bytes."""
+        return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
+
     def raw(self) -> bytes:
         """All bytes of it."""
-        body, kind = self.body, "text/html"
-        if not isinstance(body, bytes):
-            body, kind = json.dumps(body).encode(), "application/json"
+        body = self.content()
+        kind = "text/html" if body is self.body else "application/json"
         headers = {"Content-Type": kind, "Content-Length": str(len(body)), **self.headers}
         try:
             reason = HTTPStatus(self.status).phrase
@@ -101,6 +106,15 @@ class Answer:
             reason = ""
         lines = [f"HTTP/1.1 {self.status} {reason}", *(f"{name}: {value}" for name, value in headers.items())]
         return "\r\n".join((*lines, "", "")).encode("latin-1") + body
+
+
+def as_response(answer: Answer) -> requests.Response:
+    """The answer as requests would give it, without a network in between."""
+    response = requests.Response()
+    response.status_code = answer.status
+    response.headers = CaseInsensitiveDict(answer.headers)
+    response._content = answer.content()
+    return response
 
 
 # --- well-behaved answers ----------------------------------------------------------------------------------------
