@@ -24,8 +24,6 @@ from tests.builders import (
     play,
 )
 
-# --- what is recorded, and promises for every story -----------------------------------------------------------------
-
 
 def test_a_poll_that_sees_nothing_new_is_not_recorded() -> None:
     polls = [
@@ -118,6 +116,14 @@ def test_troubles_are_those_told_and_not_yet_ended(watch: Watch, steps: list[Ste
             open_troubles = open_troubles - ends | began
         assert set(decision.after.troubles) == open_troubles
         assert len(decision.after.troubles) == len(open_troubles)
+
+
+@any_story
+@settings(deadline=None)
+def test_each_status_nobody_knows_is_noted_once_and_no_other(watch: Watch, steps: list[Step]) -> None:
+    for decision in play(watch, steps):
+        assert len(set(decision.after.unknown)) == len(decision.after.unknown)
+        assert not set(decision.after.unknown) & set(Status)
 
 
 @any_story

@@ -253,11 +253,11 @@ def schema() -> None:
 
 
 @cli.command()
-@click.option(
-    "--speed", type=click.FloatRange(0.25, 10), default=1.0, show_default=True, help="Play it so many times as fast."
-)
-def demo(speed: float) -> None:
+def demo() -> None:
     """Watch the real daemon at work for half a minute, on predictions that are played on this machine."""
     from notifier.demo import play
 
-    play(speed)
+    try:
+        play()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -92,7 +92,7 @@ def _after_observation(watch: Watch, before: State, seen: Observation, now: floa
         after, told, why = _with_new_status(watch, after, seen, now)
         if told:
             happened.append(Event.STATUS)
-    elif before.status not in FINAL and Event.STUCK not in before.troubles:
+    elif before.status not in FINAL and not before.troubles:  # the end of another trouble is told first
         status_since = now if after.status_since is None else after.status_since
         if now - status_since >= watch.rules.stuck_after:
             after = _with_trouble(after, Event.STUCK, status_since)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import signal
 import threading
 from collections.abc import Callable, Mapping
@@ -67,9 +68,17 @@ class Service:
     """One daemon. `run` is all of its life; `reload` and `stop` may be called from any thread meanwhile."""
 
     def __init__(
-        self, configuration: Config, *, environ: Mapping[str, str] = os.environ, clock: Clock | None = None
+        self,
+        configuration: Config,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        clock: Clock | None = None,
+        chance: Callable[[], float] = random.random,
     ) -> None:
-        """Open the store and build the parts. Raises StoreError, AlreadyRunningError and CaBundleError."""
+        """Open the store and build the parts. Raises StoreError, AlreadyRunningError and CaBundleError.
+
+        `chance` answers with numbers in [0, 1), which back-off is jittered by.
+        """
         self._config = configuration
         self._environ = environ
         self._clock = clock or Clock()
@@ -85,7 +94,7 @@ class Service:
             raise
         self._table = DueTable(self._clock.monotonic)
         self._lanes = Lanes(outbox=self._store, words=message, incidents=self, clock=self._clock)
-        self._keeper = Keeper(store=self._store, table=self._table, lanes=self._lanes, clock=self._clock)
+        self._keeper = Keeper(store=self._store, table=self._table, lanes=self._lanes, clock=self._clock, chance=chance)
         self._pollers: dict[str, Poller] = {}
         self._scheduler = PollScheduler(self._table, self._start_poll)
         self._watch = ConfigurationWatch(configuration, self._clock.monotonic)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import random
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -89,8 +90,17 @@ class Keeper:
     `put` and `post` may be called from any thread; all else happens in the keeper's own.
     """
 
-    def __init__(self, *, store: Store, table: DueTable, lanes: Lanes, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        table: DueTable,
+        lanes: Lanes,
+        clock: Clock,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
         self._store, self._table, self._lanes, self._clock = store, table, lanes, clock
+        self._chance = chance
         self._queue: queue.SimpleQueue[Answered | Callable[[], None]] = queue.SimpleQueue()
         self._known = _Known()
         self._config: Config | None = None
@@ -202,13 +212,13 @@ class Keeper:
         if is_over(decision.after, watch, now):
             self._table.drop([key])
         not_before = seen.retry_after or 0.0 if isinstance(seen, FailedPoll) else 0.0
-        return _Landing(key, wait_after(seen, decision.after, watch.rules), not_before)
+        return _Landing(key, wait_after(seen, decision.after, watch.rules, self._chance), not_before)
 
     def _decide_account(self, key: Key, seen: Observation | FailedPoll, asked_at: float, now: float) -> Surroundings:
         before = self._known.accounts.get(key.api, AccountState())
         hold = 0.0
         if isinstance(seen, FailedPoll) and seen.failure is Failure.THROTTLED:
-            hold = hold_after(seen, before.throttled)
+            hold = hold_after(seen, before.throttled, self._chance)
             self._table.hold(key.api, hold)
             event(logger, logging.WARNING, "account held", api=key.api, seconds=hold, reason=seen.reason)
         watches = self._table.watches(key.api)
