@@ -129,11 +129,15 @@ def test_each_status_nobody_knows_is_noted_once_and_no_other(watch: Watch, steps
 @any_story
 @settings(deadline=None)
 def test_an_answer_that_repeats_itself_tells_nothing(watch: Watch, steps: list[Step]) -> None:
+    """Save that a status found stuck when another trouble ends is told by the next answer."""
     for step, decision in zip(steps, play(watch, steps), strict=True):
         if not isinstance(step.observed(), FailedPoll):
             again = decide_step(watch, decision.after, step)
-            assert again.notice is None
-            assert not again.record
+            if again.notice is not None:
+                assert decision.notice is not None
+                assert decision.notice.ends
+                assert again.notice.names == {"stuck"}
+            assert again.record == (again.notice is not None)
 
 
 @any_story

@@ -311,22 +311,6 @@ def test_a_final_status_is_never_left_for_a_running_one(story: Story) -> None:
     assert story.played() == story.promised()
 
 
-@pytest.mark.parametrize(
-    "late",
-    ["processing", "failed", an_observation("failed", error=NSFW), TIMED_OUT, NOT_FOUND],
-    ids=["running", "failed", "failed with a text", "timed out", "not found"],
-)
-def test_once_done_nothing_more_is_told(late: Seen) -> None:
-    """DESIGN: another final status is told before the watch is done, so not after."""
-    decisions = play(
-        a_watch(), [Step(0, an_observation("succeeded", output=(LINK,))), *every(60, late, start=60, times=9)]
-    )
-    assert notices(decisions)[1:] == []
-    assert decisions[-1].after.done
-    assert decisions[-1].after.status == "succeeded"
-    assert decisions[-1].after.output == (LINK,)
-
-
 def test_partial_output_of_a_running_prediction_is_not_taken_for_its_output() -> None:
     decisions = play(a_watch(), [Step(0, an_observation("processing", output=(LINK,))), Step(30, "succeeded")])
     assert not decisions[-1].after.has_output

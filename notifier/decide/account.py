@@ -27,6 +27,8 @@ class AccountState:
     suspect: Key | None = None
     """A watch that was refused, while another one is asked whether it is so too."""
     suspect_at: float = 0.0
+    suspicion: str = ""
+    """The reason it was refused with."""
     held_since: float | None = None
     throttled: int = 0
     """429 in a row."""
@@ -78,8 +80,14 @@ def decide_account(
         after = replace(after, held_since=held_since, throttled=before.throttled + 1)
     if before.incident is not None:
         return AccountDecision(after)
-    if seen.failure is Failure.REFUSED:
-        return _after_refusal(after, key, seen, api, watches, now)
+    if after.suspect not in (None, key) and asked_at >= after.suspect_at and seen.failure is not Failure.THROTTLED:
+        return _begin(after, after.suspicion, api, watches, now)  # the check was not answered either
+    if seen.failure is Failure.REFUSED and after.suspect in (None, key):
+        if watches < 2:
+            return _begin(after, seen.reason, api, watches, now)
+        since = now if after.suspect is None else after.suspect_at
+        suspicious = replace(after, suspect=key, suspect_at=since, suspicion=seen.reason)
+        return AccountDecision(suspicious, check=True)
     if seen.failure is Failure.THROTTLED and after.held_since is not None and now + hold - after.held_since > LONG_HOLD:
         return _begin(after, f"asked to wait: {seen.reason}", api, watches, now)
     return _begin_if_all_fail(after, seen, api, watches, now)
@@ -102,14 +110,6 @@ def _after_not_found(before: AccountState, key: Key, asked_at: float, now: float
     if decision.ended is not None:
         return decision
     return AccountDecision(replace(decision.after, failing_since=before.failing_since, failing=before.failing))
-
-
-def _after_refusal(
-    after: AccountState, key: Key, seen: FailedPoll, api: Api, watches: int, now: float
-) -> AccountDecision:
-    if watches > 1 and after.suspect in (None, key):
-        return AccountDecision(replace(after, suspect=key, suspect_at=now), check=True)
-    return _begin(after, seen.reason, api, watches, now)
 
 
 def _begin_if_all_fail(after: AccountState, seen: FailedPoll, api: Api, watches: int, now: float) -> AccountDecision:

@@ -15,6 +15,7 @@ SMALL_ACCOUNT = 3
 LINK_LIFE = 3600.0
 """Seconds that output files of an API prediction live after completion (replicate.com, topics/data-retention)."""
 
+STATUSES = frozenset(Status)
 _BASELINE_STATUSES = frozenset({Status.STARTING, Status.PROCESSING})
 _PRIMARY = (Event.LET_GO, Event.STATUS, Event.ERROR, Event.OUTPUT, Event.LOST, Event.UNREACHABLE, Event.RECOVERED)
 """The event a notice is called by, when one poll brought several: the first of these, else `stuck`."""
@@ -61,10 +62,13 @@ def decide_watch(
         after, happened, why = _after_observation(watch, before, seen, now)
     else:
         after, happened, why = _after_failure(watch, before, seen, surroundings, now)
-    if after.status not in FINAL and not after.let_go and now - after.watched_since >= watch.rules.watch_for:
+    over = now - after.watched_since >= watch.rules.watch_for
+    if over and after.status not in FINAL and not after.let_go:
         after = replace(after, let_go=True)
         happened.append(Event.LET_GO)
         why += "; watch_for is over"
+    elif after.let_go and not over:  # watch_for was raised, and will be over once more
+        after = replace(after, let_go=False)
     if after.status in FINAL and not after.done and _is_settled(watch, after, seen, now):
         after = replace(after, done=True)
     ends = tuple(trouble for trouble in before.troubles if trouble not in after.troubles)
@@ -100,13 +104,11 @@ def _after_observation(watch: Watch, before: State, seen: Observation, now: floa
             why = f"still {seen.status} after stuck_after"
 
     quiet = before.status is None and watch.rules.first_sight is FirstSight.QUIET
-    if seen.error and seen.error != before.error:
-        if not quiet:
-            happened.append(Event.ERROR)
-            why = "an error text appeared" if Event.STATUS not in happened else f"{why}, with an error text"
-        after = replace(after, error=seen.error)
-    elif seen.error is None and seen.status not in FINAL:
-        after = replace(after, error=None)
+    if seen.error and not quiet and (seen.error != before.error or Event.STATUS in happened):
+        happened.append(Event.ERROR)
+        why = f"{why}, with an error text" if Event.STATUS in happened else "an error text appeared"
+    if seen.error or seen.status not in FINAL or seen.status != before.status:
+        after = replace(after, error=seen.error or None)
 
     if seen.status in FINAL and seen.has_output:
         if not before.has_output and seen.status == before.status:
@@ -124,7 +126,7 @@ def _with_new_status(watch: Watch, after: State, seen: Observation, now: float) 
         after,
         status=seen.status,
         status_since=now,
-        final_at=now if seen.status in FINAL else None,
+        final_at=(now if after.final_at is None else after.final_at) if seen.status in FINAL else None,
         troubles=tuple(trouble for trouble in after.troubles if trouble != Event.STUCK),
     )
     known = seen.status in FINAL or seen.status in _BASELINE_STATUSES
@@ -213,7 +215,7 @@ def _notice(
 ) -> Notice:
     event = next((event for event in _PRIMARY if event in happened), Event.STUCK)
     names: set[str] = {*happened, *ends}
-    if Event.STATUS in happened and after.status is not None:
+    if Event.STATUS in happened and after.status in STATUSES:  # any other may be a word that means something else
         names.add(after.status)
     facts = Notice(
         notice=notice_id(watch.key, before.watched_since, after.notices),
@@ -228,7 +230,7 @@ def _notice(
         why=why,
         has_output=after.has_output,
         output=after.output,
-        since=_since(event, before, after, now),
+        since=_since(event, before, after, ends, now),
         count=_count(event, before, after),
         ends=ends,
     )
@@ -247,20 +249,22 @@ def _notice(
     )
 
 
-def _since(event: Event, before: State, after: State, now: float) -> float | None:
+def _since(event: Event, before: State, after: State, ends: tuple[str, ...], now: float) -> float | None:
     """For how long it has been so, in seconds, where that says something."""
-    start: float | None = None
+    starts: list[float | None] = []
     if event is Event.LET_GO:
-        start = after.watched_since
+        starts = [after.watched_since]
     elif event is Event.STUCK:
-        start = after.status_since
-    elif event is Event.RECOVERED:
-        start = before.trouble_since
+        starts = [after.status_since]
     elif event is Event.LOST:
-        start = after.not_found_since
+        starts = [after.not_found_since]
     elif event is Event.UNREACHABLE:
-        start = after.failing_since
-    return None if start is None else max(0.0, now - start)
+        starts = [after.failing_since]
+    elif event is Event.RECOVERED:
+        began = {Event.UNREACHABLE: before.failing_since, Event.LOST: before.not_found_since}
+        starts = [began.get(Event(trouble), before.status_since) for trouble in ends]
+    known = [start for start in starts if start is not None]
+    return max(0.0, now - min(known)) if known else None
 
 
 def _count(event: Event, before: State, after: State) -> int | None:
