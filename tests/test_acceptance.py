@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.standins.api import ApiStandIn, plain, wrapped
+from tests.standins.api import ApiStandIn, plain, prediction, wrapped
 from tests.standins.daemon import Daemon
 from tests.standins.slack import SlackStandIn
 from tests.standins.smtp import SMTPStandIn
@@ -71,7 +71,7 @@ def test_two_predictions_are_told_on_slack_and_by_mail(
     )
     api.script(
         "bad1",
-        [wrapped("bad1", "IN_PROGRESS"), wrapped("bad1", "FAILURE", {"id": "bad1", "status": "failed", "error": "OOM"})],
+        [wrapped("bad1", "IN_PROGRESS"), wrapped("bad1", "FAILURE", prediction("bad1", "failed", error="OOM"))],
     )
     watchlist = "  - {id: good1, name: Launch teaser}\n  - bad1\n"
     with daemon(tmp_path, slack, configuration(api, smtp, watchlist)).start() as program:

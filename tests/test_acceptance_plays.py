@@ -60,7 +60,12 @@ LIVES: dict[str, tuple[list[Answer], list[Told], bool]] = {
         True,
     ),
     "late": (
-        [*running("late"), plain("late", "succeeded"), plain("late", "succeeded", output=[]), plain("late", "succeeded", output=[LINK])],
+        [
+            *running("late"),
+            plain("late", "succeeded"),
+            plain("late", "succeeded", output=[]),
+            plain("late", "succeeded", output=[LINK]),
+        ],
         [("status", "processing", "succeeded"), ("output", "succeeded", "succeeded")],
         True,
     ),
@@ -71,7 +76,12 @@ LIVES: dict[str, tuple[list[Answer], list[Told], bool]] = {
         True,
     ),
     "backwards": (
-        [*running("backwards"), plain("backwards", "succeeded"), *running("backwards"), plain("backwards", "succeeded", output=LINK)],
+        [
+            *running("backwards"),
+            plain("backwards", "succeeded"),
+            *running("backwards"),
+            plain("backwards", "succeeded", output=LINK),
+        ],
         [("status", "processing", "succeeded"), ("output", "succeeded", "succeeded")],
         True,
     ),
@@ -110,18 +120,25 @@ LIVES: dict[str, tuple[list[Answer], list[Told], bool]] = {
     ),
     "noise": (
         [
-            *running("noise"), HTML, Answer(body=b""), comet_error(200, "busy"), problem(500, detail="oops"), plain("noise", "succeeded", output=LINK),
+            *running("noise"),
+            HTML,
+            Answer(body=b""),
+            comet_error(200, "busy"),
+            problem(500, detail="oops"),
+            plain("noise", "succeeded", output=LINK),
         ],
         [("status", "processing", "succeeded")],
         True,
     ),
     "typo": ([problem(404, detail="No prediction matches the given query.")], [("lost", None, None)], False),
     "broken": ([*running("broken"), problem(503, detail="no")], [("unreachable", "processing", "processing")], False),
-}  # fmt: skip
+}
 
 CONFIG = """
 apis:
-  here: {{base_url: '{base_url}', token: '${{API_TOKEN}}', rate: 100/s, settle: 2s, lost_after: 2s, unreachable_after: 2s}}
+  here:
+    {{base_url: '{base_url}', token: '${{API_TOKEN}}', rate: 100/s, settle: 2s, lost_after: 2s,
+     unreachable_after: 2s}}
 channels:
   team: {{url: '${{SLACK_URL}}', rate: 100/s, digest_over: 1000}}
 defaults: {{interval: 1s}}

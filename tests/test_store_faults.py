@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from notifier.errors import StoreError, StoreWriteError
+from notifier.errors import StoreWriteError
 from notifier.model import Address, Event, Key, Notice, State
 from notifier.store import Change, Store
 

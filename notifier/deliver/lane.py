@@ -181,17 +181,23 @@ class Lane:
         return 0.0
 
     def _deliver(self, parcel: Parcel, waiting: Sequence[Delivery]) -> None:
-        message, told = self._write(parcel)
-        ids = [delivery.id for delivery in parcel.deliveries[:told]]
+        ids = [delivery.id for delivery in parcel.deliveries]
         try:
+            message, told = self._write(parcel)
+            ids = ids[:told]
             self._send(message)
         except DeliveryError as error:
             self._failed(parcel, ids, error, waiting)
             return
+        except Exception as error:
+            logger.exception("mistake in the program: a message could not be written or sent")
+            reason = f"mistake in the program: {type(error).__name__}"
+            self._failed(parcel, ids, DeliveryError(reason, content=True), waiting)
+            return
         self._sent_unmarked = ids
         self._mark_sent(ids)
         event(logger, logging.INFO, "sent", channel=self.address.channel, recipient=self.address.recipient or None,
-              notices=",".join(delivery.notice.notice for delivery in parcel.deliveries[:told]))  # fmt: skip
+              notices=",".join(delivery.notice.notice for delivery in parcel.deliveries[: len(ids)]))  # fmt: skip
 
     def _write(self, parcel: Parcel) -> tuple[Message, int]:
         notices = [delivery.notice for delivery in parcel.deliveries]

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from notifier.decide import (
     AccountState,
@@ -159,12 +160,22 @@ class Keeper:
             if isinstance(item, Answered):
                 landings.append(self._handle(item))
             else:
-                item()
+                self._call(item)
         self._commit()
         for landing in landings:
             self._table.land(landing.key, landing.wait, landing.not_before)
         if self._touched and time.monotonic() >= self._next_touch:
             self._flush_touched()
+
+    @staticmethod
+    def _call(posted: Callable[[], None]) -> None:
+        """Do what was posted. A mistake of ours in it must not stop the keeper."""
+        try:
+            posted()
+        except StoreError:
+            raise
+        except Exception:
+            logger.exception("mistake in the program: a change was not made")
 
     def _next_items(self) -> list[Answered | Callable[[], None]]:
         """Everything that is there, up to a batch; waits for the first, but not longer than work is owed elsewhere."""
@@ -318,7 +329,7 @@ class Keeper:
 
     def _incident_owed(self, incident: Incident, notice: Notice) -> Owed:
         # A channel in trouble does not hear of its own trouble: the others do.
-        channel = incident.subject.split(" ", 1)[0] if incident.kind is IncidentKind.CHANNEL else None
+        channel = _channel_of(incident.subject) if incident.kind is IncidentKind.CHANNEL else None
         return notice, self._operators(but=channel)
 
     # --- the store ---------------------------------------------------------------------------------------------------
@@ -384,7 +395,7 @@ class Keeper:
         removed = known.watches.keys() - new.keys()
         added = [key for key in new if key not in known.watches]
         self._learn(added, removed)
-        self._end_incidents_of_changed_accounts(config)
+        self._settle_incidents(config)
         self._config, self._pollers, self._addresses = config, pollers, addresses
         changed = [key for key, watch in known.watches.items() if key in new and new[key].rules != watch.rules]
         known.watches = new
@@ -427,23 +438,50 @@ class Keeper:
                 self._changes.append(Change(key, state))
             self._known.states[key] = state
 
-    def _end_incidents_of_changed_accounts(self, config: Config) -> None:
-        """A new token, or another base_url, deserves a new try at once."""
-        if self._config is None:
-            return
-        for name, api in self._config.apis.items():
+    def _settle_incidents(self, config: Config) -> None:
+        """A new token, or another base_url, deserves a new try at once; what is gone can be in no trouble."""
+        old = {} if self._config is None else self._config.apis
+        for name, api in old.items():
             changed = config.apis.get(name)
             if changed is not None and (changed.token, changed.base_url) == (api.token, api.base_url):
                 continue
             self._known.accounts.pop(name, None)
-            self.end_incident(IncidentKind.API, name)
             if changed is not None:
+                self.end_incident(IncidentKind.API, name)
                 self._table.all_due(name)
+        for kind, subject in list(self._known.incidents):
+            if not _exists(config, kind, subject):
+                del self._known.incidents[kind, subject]
+                self._writes.append(partial(self._close_silently, kind, subject))
+
+    def _close_silently(self, kind: IncidentKind, subject: str, now: float) -> Iterable[Delivery]:
+        return self._store.close_incident(kind, subject, [], now)
 
     def resume_incidents(self, incidents: Iterable[Incident]) -> None:
-        """Take up the incidents that were open when the daemon ended; accounts among them are probed at once."""
+        """Take up the incidents that were open when the daemon ended; accounts among them are probed at once.
+
+        That the daemon starts at all ends those of the configuration and of the store.
+        """
         for incident in incidents:
             self._known.incidents[incident.kind, incident.subject] = incident
-            if incident.kind is IncidentKind.API and incident.subject in self._configured().apis:
-                self._known.accounts[incident.subject] = AccountState(incident=incident)
-                self._table.probe(incident.subject, first_wait=0.0)
+        self._settle_incidents(self._configured())
+        for (kind, subject), incident in list(self._known.incidents.items()):
+            if kind in (IncidentKind.CONFIG, IncidentKind.STORE):
+                self.end_incident(kind, subject)
+            elif kind is IncidentKind.API:
+                self._known.accounts[subject] = AccountState(incident=incident)
+                self._table.probe(subject, first_wait=0.0)
+
+
+def _exists(config: Config, kind: IncidentKind, subject: str) -> bool:
+    """Whether what an incident is about is still configured."""
+    if kind is IncidentKind.API:
+        return subject in config.apis
+    if kind is IncidentKind.CHANNEL:
+        return _channel_of(subject) in config.channels
+    return True
+
+
+def _channel_of(subject: str) -> str:
+    """An incident of a channel is about one of its addresses: `team`, or `mail o…l@example.com`."""
+    return subject.split(" ", 1)[0]
