@@ -212,7 +212,7 @@ def test_an_incident_says_whose_it_is_since_when_how_many_watches_it_holds_and_w
     account = Account(watches=50)
     began = [account.poll(poll) for poll in REFUSED_TWICE][-1].began
     assert began is not None
-    assert (began.kind, began.subject, began.since, began.count) == (IncidentKind.API, "cometapi", START + 1, 50)
+    assert (began.kind, began.subject, began.since, began.count) == (IncidentKind.API, "cometapi", START, 50)
     assert "invalid token" in began.detail
     assert account.poll(Poll(31, "c", ANSWER)).ended == began
 

@@ -33,6 +33,8 @@ class AccountState:
     throttled: int = 0
     """429 in a row."""
     incident: Incident | None = None
+    incident_at: float = 0.0
+    """When it was found to be one; its trouble began earlier."""
 
     def answered_beside(self, key: Key) -> float | None:
         """When a watch of the account other than `key` was last answered."""
@@ -96,7 +98,7 @@ def decide_account(
 def _after_answer(before: AccountState, key: Key, asked_at: float, now: float) -> AccountDecision:
     others = before.others_answered_at if key == before.answered_by else before.answered_at
     after = replace(before, answered_at=now, answered_by=key, others_answered_at=others)
-    if before.incident is not None and asked_at < before.incident.since:
+    if before.incident is not None and asked_at < before.incident_at:
         return AccountDecision(after)
     after = replace(after, failing_since=None, failing=(), held_since=None, throttled=0)
     if before.suspect is not None and asked_at >= before.suspect_at:
@@ -120,5 +122,6 @@ def _begin_if_all_fail(after: AccountState, seen: FailedPoll, api: Api, watches:
 
 
 def _begin(after: AccountState, detail: str, api: Api, watches: int, now: float) -> AccountDecision:
-    incident = Incident(IncidentKind.API, api.name, since=now, detail=detail, count=watches)
-    return AccountDecision(replace(after, incident=incident, suspect=None), began=incident)
+    since = now if after.failing_since is None else after.failing_since
+    incident = Incident(IncidentKind.API, api.name, since=since, detail=detail, count=watches)
+    return AccountDecision(replace(after, incident=incident, incident_at=now, suspect=None), began=incident)

@@ -12,6 +12,8 @@ UNREACHABLE_FAILURES = 5
 LOST_TRIES = 3
 SMALL_ACCOUNT = 3
 """An account of fewer watches than this cannot tell its own trouble from a watch's by comparing."""
+MOST_UNKNOWN = 20
+"""So many statuses that nobody knows are told of one watch: an API that counts percents in them would never end."""
 LINK_LIFE = 3600.0
 """Seconds that output files of an API prediction live after completion (replicate.com, topics/data-retention)."""
 
@@ -130,7 +132,7 @@ def _with_new_status(watch: Watch, after: State, seen: Observation, now: float) 
         troubles=tuple(trouble for trouble in after.troubles if trouble != Event.STUCK),
     )
     known = seen.status in FINAL or seen.status in _BASELINE_STATUSES
-    news = known or seen.status not in after.unknown
+    news = known or (seen.status not in after.unknown and len(after.unknown) < MOST_UNKNOWN)
     if not known and news:
         after = replace(after, unknown=(*after.unknown, seen.status))
     if before is None:
@@ -140,7 +142,7 @@ def _with_new_status(watch: Watch, after: State, seen: Observation, now: float) 
             return after, False, f"first seen {seen.status}: the baseline"
         return after, True, f"first seen {seen.status}"
     if not news:
-        return after, False, f"the unknown status {seen.status} was told before"
+        return after, False, f"the unknown status {seen.status} was told before, or too many others"
     return after, True, f"{before} became {seen.status}" + ("" if known else ", a status nobody knows")
 
 

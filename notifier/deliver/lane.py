@@ -109,8 +109,9 @@ class Lane:
         self._reason = ""
         self._failures = 0 if failing_since is None else 1
         self._probe_at = 0.0
-        self._last_success: float | None = None
-        self._first_failed: dict[int, float] = {}
+        self._successes = 0
+        self._failed_at: dict[int, int] = {}
+        """How many successes there had been when a delivery first failed."""
         self._plain: set[int] = set()
         self._singly = False
         self._sent_unmarked: list[int] = []
@@ -215,12 +216,11 @@ class Lane:
         self._outbox.mark_sent(ids, self._clock.wall())
         self._sent_unmarked = []
         for delivery_id in ids:
-            self._first_failed.pop(delivery_id, None)
-            self._plain.discard(delivery_id)
-        self._last_success = self._clock.steady()
+            self._forget(delivery_id)
+        self._successes += 1
         if self._failures:
             event(logger, logging.INFO, "channel works again", channel=self.address.channel)
-            self._outbox.make_due(self.address, self._last_success)
+            self._outbox.make_due(self.address, self._clock.steady())
         self._failures, self._failing_since = 0, None
         if self._incident_open:
             self._incident_open = False
@@ -229,8 +229,7 @@ class Lane:
     def _failed(self, parcel: Parcel, ids: list[int], error: DeliveryError, waiting: Sequence[Delivery]) -> None:
         now = self._clock.steady()
         head = parcel.deliveries[0]
-        first_failed = self._first_failed.setdefault(head.id, now)
-        others_pass = self._last_success is not None and self._last_success > first_failed
+        others_pass = self._successes > self._failed_at.setdefault(head.id, self._successes)
         reason = f"{error.reason} (it may have arrived)" if error.maybe_arrived else error.reason
         level = logging.WARNING if reason != self._reason else logging.DEBUG
         event(logger, level, "not delivered", channel=self.address.channel, notice=head.notice.notice,
@@ -262,7 +261,13 @@ class Lane:
 
     def _give_up(self, ids: list[int], reason: str) -> None:
         self._outbox.mark_given_up(ids, wall=self._clock.wall(), reason=reason)
+        for delivery_id in ids:
+            self._forget(delivery_id)
         event(logger, logging.ERROR, "given up", channel=self.address.channel, deliveries=len(ids), reason=reason)
+
+    def _forget(self, delivery_id: int) -> None:
+        self._failed_at.pop(delivery_id, None)
+        self._plain.discard(delivery_id)
 
     def _incident_at(self) -> float:
         if self._failing_since is None or self._incident_open:

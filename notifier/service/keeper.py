@@ -256,7 +256,7 @@ class Keeper:
     def _forgive_failures(self, api: str) -> None:
         """What failed before an account's incident was the account's trouble too: no watch is to be told for it."""
         for key, state in self._known.states.items():
-            if key.api == api and state.failures:
+            if key.api == api and state.failures and Event.UNREACHABLE not in state.troubles:
                 self._known.states[key] = replace(state, failures=0, failing_since=None)
 
     def _log(self, watch: Watch, before: State, seen: Observation | FailedPoll, decision: Decision) -> None:
@@ -307,14 +307,18 @@ class Keeper:
 
     # --- incidents ---------------------------------------------------------------------------------------------------
 
-    def begin_incident(self, incident: Incident) -> None:
-        """Open an incident and tell the operators, once; the same again is news only to the store."""
+    def begin_incident(self, incident: Incident, *, announced: bool = False) -> None:
+        """Open an incident and tell the operators, once; the same again is news only to the store.
+
+        One that was `announced` already, from memory, is only recorded.
+        """
         place = (incident.kind, incident.subject)
         known = place in self._known.incidents
         self._known.incidents[place] = incident
         event(logger, logging.ERROR, "incident", kind=incident.kind.value, subject=incident.subject,
               detail=incident.detail)  # fmt: skip
-        owed = [] if known else [self._incident_owed(incident, incident_notice(incident, self._clock.wall()))]
+        notice, operators = self._incident_owed(incident, incident_notice(incident, self._clock.wall()))
+        owed = [] if known else [(notice, () if announced else operators)]
         self._writes.append(lambda now: self._store.open_incident(incident, owed, now))
 
     def end_incident(self, kind: IncidentKind, subject: str) -> None:
@@ -351,7 +355,7 @@ class Keeper:
             return
         if self._store_trouble is not None:
             trouble, self._store_trouble = self._store_trouble, None
-            self.begin_incident(trouble)
+            self.begin_incident(trouble, announced=True)
             self.end_incident(trouble.kind, trouble.subject)
             self._commit()
 
