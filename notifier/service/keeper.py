@@ -6,7 +6,6 @@ import logging
 import queue
 import random
 import threading
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,7 +22,7 @@ from notifier.decide import (
     passes,
 )
 from notifier.deliver import Lanes
-from notifier.errors import StoreError, StoreWriteError
+from notifier.errors import StoreError
 from notifier.logs import event
 from notifier.model import (
     Address,
@@ -43,20 +42,14 @@ from notifier.model import (
 )
 from notifier.poll import Poller
 from notifier.schedule import DueTable, hold_after, wait_after
-from notifier.store import Change, Owed, Polled, Store
+from notifier.service.ledger import Ledger
+from notifier.store import Change, Owed, Store
 from notifier.transport import Answer
 
 logger = logging.getLogger(__name__)
 
 BATCH = 1000
 """Answers that are recorded together at most."""
-TOUCH_EVERY = 10.0
-"""Seconds between the bulk writes of when each watch was last polled."""
-STORE_RETRY = 1.0
-"""Seconds between attempts to write what could not be written."""
-
-Write = Callable[[float], Iterable[Delivery]]
-"""A transaction that is still owed to the store; gets the steady time and returns the new deliveries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +100,7 @@ class Keeper:
         self._config: Config | None = None
         self._pollers: Mapping[str, Poller] = {}
         self._addresses: Mapping[str, tuple[Address, ...]] = {}
-        self._changes: list[Change] = []
-        self._writes: list[Write] = []
-        self._touched: dict[Key, float] = {}
-        self._next_touch = 0.0
-        self._store_trouble: Incident | None = None
+        self._ledger = Ledger(store, lanes, clock)
         self._stopping = False
         self.fatal: StoreError | None = None
         """Why the keeper gave up: the store is damaged, not merely full."""
@@ -150,7 +139,7 @@ class Keeper:
         try:
             while not self._stopping:
                 self._take_batch()
-            self._flush_touched()
+            self._write_polls()
         except StoreError as error:
             self.fatal = error
 
@@ -164,8 +153,8 @@ class Keeper:
         self._commit()
         for landing in landings:
             self._table.land(landing.key, landing.wait, landing.not_before)
-        if self._touched and time.monotonic() >= self._next_touch:
-            self._flush_touched()
+        if self._ledger.are_polls_due():
+            self._write_polls()
 
     @staticmethod
     def _call(posted: Callable[[], None]) -> None:
@@ -181,22 +170,19 @@ class Keeper:
         """Everything that is there, up to a batch; waits for the first, but not longer than work is owed elsewhere."""
         items: list[Answered | Callable[[], None]] = []
         try:
-            items.append(self._queue.get(timeout=self._patience()))
+            items.append(self._queue.get(timeout=self._ledger.patience()))
             while len(items) < BATCH:
                 items.append(self._queue.get_nowait())
         except queue.Empty:
             pass
         return items
 
-    def _patience(self) -> float | None:
-        if self._changes or self._writes:
-            return STORE_RETRY
-        return max(0.0, self._next_touch - time.monotonic()) if self._touched else None
-
     def _handle(self, answered: Answered) -> _Landing:
         """Decide on one answer. A mistake of ours in one must not stop the others."""
         try:
             return self._decide(answered)
+        except StoreError:
+            raise
         except Exception:
             logger.exception("mistake in the program: the answer to %s was not understood", answered.key)
             return _Landing(answered.key, None)
@@ -210,16 +196,17 @@ class Keeper:
         if is_over(self._known.states[key], watch, now):
             return _Landing(key, None)
         seen = self._pollers[key.api].read(answered.answer, key.id, wall)
-        self._touched[key] = wall
+        self._ledger.polled(key)
         surroundings = self._decide_account(key, seen, answered.asked_at, now)
         before = self._known.states[key]
         decision = decide_watch(watch, before, seen, surroundings, now=now, wall=wall)
-        self._known.states[key] = decision.after
-        self._log(watch, before, seen, decision)
         if decision.record:
             notice = decision.notice
             owed = () if notice is None else ((notice, self._audience(watch, before, notice)),)
-            self._changes.append(Change(key, decision.after, owed))
+            self._ledger.change(Change(key, decision.after, owed))
+        # Last, so that nothing that goes wrong above leaves a state whose notice is owed to nobody.
+        self._known.states[key] = decision.after
+        self._log(watch, before, seen, decision)
         if is_over(decision.after, watch, now):
             self._table.drop([key])
         not_before = seen.retry_after or 0.0 if isinstance(seen, FailedPoll) else 0.0
@@ -288,9 +275,8 @@ class Keeper:
         addresses = self._addresses_of(names)
         if not notice.ends:
             return addresses
-        told = self._store.addresses_told(
-            watch.key, [Event(trouble) for trouble in notice.ends], before.trouble_since or before.watched_since
-        )
+        since = before.watched_since if before.trouble_since is None else before.trouble_since
+        told = self._store.addresses_told(watch.key, [Event(trouble) for trouble in notice.ends], since)
         reachable = {address for some in self._addresses.values() for address in some}
         return tuple(dict.fromkeys((*addresses, *(address for address in told if address in reachable))))
 
@@ -319,7 +305,7 @@ class Keeper:
               detail=incident.detail)  # fmt: skip
         notice, operators = self._incident_owed(incident, incident_notice(incident, self._clock.wall()))
         owed = [] if known else [(notice, () if announced else operators)]
-        self._writes.append(lambda now: self._store.open_incident(incident, owed, now))
+        self._ledger.owe(lambda now: self._store.open_incident(incident, owed, now))
 
     def end_incident(self, kind: IncidentKind, subject: str) -> None:
         """Close an incident and tell the operators; nothing happens where there is none."""
@@ -329,7 +315,7 @@ class Keeper:
         event(logger, logging.INFO, "incident over", kind=kind.value, subject=subject)
         notice = incident_over_notice(incident, self._clock.steady(), self._clock.wall())
         owed = [self._incident_owed(incident, notice)]
-        self._writes.append(lambda now: self._store.close_incident(kind, subject, owed, now))
+        self._ledger.owe(lambda now: self._store.close_incident(kind, subject, owed, now))
 
     def _incident_owed(self, incident: Incident, notice: Notice) -> Owed:
         # A channel in trouble does not hear of its own trouble: the others do.
@@ -339,51 +325,17 @@ class Keeper:
     # --- the store ---------------------------------------------------------------------------------------------------
 
     def _commit(self) -> None:
-        """Write what is owed, in order; what cannot be written now is kept, told to nobody, and tried again."""
-        now = self._clock.steady()
-        try:
-            while self._changes or self._writes:
-                if self._changes:
-                    deliveries: Iterable[Delivery] = self._store.record(self._changes, now)
-                    self._changes = []
-                else:
-                    deliveries = self._writes[0](now)
-                    del self._writes[0]
-                self._lanes.wake({delivery.address for delivery in deliveries})
-        except StoreWriteError as error:
-            self._store_fails(error)
-            return
-        if self._store_trouble is not None:
-            trouble, self._store_trouble = self._store_trouble, None
-            self.begin_incident(trouble, announced=True)
-            self.end_incident(trouble.kind, trouble.subject)
+        """Write what is owed. Trouble with that cannot be recorded, so it is told from memory, once."""
+        began, ended = self._ledger.commit()
+        if began is not None:
+            self._lanes.announce(incident_notice(began, self._clock.wall()), self._operators())
+        if ended is not None:
+            self.begin_incident(ended, announced=True)
+            self.end_incident(ended.kind, ended.subject)
             self._commit()
 
-    def _store_fails(self, error: StoreWriteError) -> None:
-        if self._store_trouble is not None:
-            return
-        self._store_trouble = Incident(
-            IncidentKind.STORE, self._store.path.name, since=self._clock.steady(), detail=str(error)
-        )
-        event(logger, logging.ERROR, "store cannot be written", reason=error)
-        # It cannot be recorded, so it is told from memory, once.
-        notice = incident_notice(self._store_trouble, self._clock.wall())
-        self._lanes.announce(notice, self._operators())
-
-    def _flush_touched(self) -> None:
-        self._next_touch = time.monotonic() + TOUCH_EVERY
-        wall = self._clock.wall()
-        polled = []
-        for key, last_polled in self._touched.items():
-            seconds = self._table.seconds_to(key)
-            state = self._known.states.get(key)
-            if state is not None:
-                polled.append(Polled(key, state, last_polled, None if seconds is None else wall + seconds))
-        try:
-            self._store.touch(polled)
-            self._touched.clear()
-        except StoreWriteError as error:
-            event(logger, logging.WARNING, "last polls not noted", reason=error)
+    def _write_polls(self) -> None:
+        self._ledger.write_polls(self._known.states, self._table.seconds_to)
 
     # --- configuration -----------------------------------------------------------------------------------------------
 
@@ -436,10 +388,10 @@ class Keeper:
             state = found.get(key)
             if state is None:
                 state = State(watched_since=now)
-                self._changes.append(Change(key, state))
+                self._ledger.change(Change(key, state))
             elif state.let_go and key in back:  # whoever puts it on the list again wants it watched again
                 state = replace(state, let_go=False, watched_since=now)
-                self._changes.append(Change(key, state))
+                self._ledger.change(Change(key, state))
             self._known.states[key] = state
 
     def _settle_incidents(self, config: Config) -> None:
@@ -456,7 +408,7 @@ class Keeper:
         for kind, subject in list(self._known.incidents):
             if not _exists(config, kind, subject):
                 del self._known.incidents[kind, subject]
-                self._writes.append(partial(self._close_silently, kind, subject))
+                self._ledger.owe(partial(self._close_silently, kind, subject))
 
     def _close_silently(self, kind: IncidentKind, subject: str, now: float) -> Iterable[Delivery]:
         return self._store.close_incident(kind, subject, [], now)

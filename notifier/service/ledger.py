@@ -1,0 +1,101 @@
+"""The ledger: what the keeper still has to write, in order, and kept until it is written. For the keeper's thread."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from notifier.deliver import Lanes
+from notifier.errors import StoreWriteError
+from notifier.logs import event
+from notifier.model import Clock, Delivery, Incident, IncidentKind, Key, State
+from notifier.store import Change, Polled, Store
+
+logger = logging.getLogger(__name__)
+
+POLLS_EVERY = 10.0
+"""Seconds between the bulk writes of when each watch was last polled."""
+RETRY = 1.0
+"""Seconds between attempts to write what could not be written."""
+
+Write = Callable[[float], Iterable[Delivery]]
+"""A transaction that is owed to the store; gets the steady time and returns the new deliveries."""
+
+
+class Ledger:
+    """Collects what is to be written; `commit` writes it and wakes the lanes. Nothing is told before it is recorded."""
+
+    def __init__(self, store: Store, lanes: Lanes, clock: Clock) -> None:
+        self._store, self._lanes, self._clock = store, lanes, clock
+        self._changes: list[Change] = []
+        self._writes: list[Write] = []
+        self._polls: dict[Key, float] = {}
+        self._next_polls = 0.0
+        self._trouble: Incident | None = None
+
+    def change(self, change: Change) -> None:
+        """Have a state and its notices recorded, all changes there are in one transaction."""
+        self._changes.append(change)
+
+    def owe(self, write: Write) -> None:
+        """Have another transaction made, after the changes."""
+        self._writes.append(write)
+
+    def polled(self, key: Key) -> None:
+        """Note that a watch was polled now; written now and then, in bulk."""
+        self._polls[key] = self._clock.wall()
+
+    def patience(self) -> float | None:
+        """Seconds until something is to be written again; None while nothing is."""
+        if self._changes or self._writes:
+            return RETRY
+        return max(0.0, self._next_polls - time.monotonic()) if self._polls else None
+
+    def commit(self) -> tuple[Incident | None, Incident | None]:
+        """Write what is owed. What cannot be written now is kept, told to nobody, and written by a later call.
+
+        Returns the trouble that began with this call and the one that ended with it. Raises StoreError when the store
+        is damaged, not merely full or locked.
+        """
+        try:
+            while self._changes or self._writes:
+                self._write_next()
+        except StoreWriteError as error:
+            if self._trouble is not None:
+                return None, None
+            event(logger, logging.ERROR, "store cannot be written", reason=error)
+            since = self._clock.steady()
+            self._trouble = Incident(IncidentKind.STORE, self._store.path.name, since=since, detail=str(error))
+            return self._trouble, None
+        ended, self._trouble = self._trouble, None
+        return None, ended
+
+    def _write_next(self) -> None:
+        now = self._clock.steady()
+        if self._changes:
+            deliveries: Iterable[Delivery] = self._store.record(self._changes, now)
+            self._changes = []
+        else:
+            deliveries = self._writes[0](now)
+            del self._writes[0]
+        self._lanes.wake({delivery.address for delivery in deliveries})
+
+    def are_polls_due(self) -> bool:
+        """Whether it is time for `write_polls`."""
+        return bool(self._polls) and time.monotonic() >= self._next_polls
+
+    def write_polls(self, states: Mapping[Key, State], seconds_to: Callable[[Key], float | None]) -> None:
+        """Write when the watches were polled, how their polls fail, and when they are due next."""
+        self._next_polls = time.monotonic() + POLLS_EVERY
+        wall = self._clock.wall()
+        rows = []
+        for key, last_polled in self._polls.items():
+            seconds = seconds_to(key)
+            if key in states:
+                rows.append(Polled(key, states[key], last_polled, None if seconds is None else wall + seconds))
+        try:
+            self._store.touch(rows)
+            self._polls.clear()
+        except StoreWriteError as error:
+            event(logger, logging.WARNING, "last polls not noted", reason=error)
