@@ -12,6 +12,7 @@ import math
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ GATHER = 0.02
 BURST = 0.05
 """Polls may start this many seconds ahead of an account's even pace, to make up for the job's own lateness."""
 AT_ONCE = 10
-"""So many new watches are first polled at once; the others are spread over their interval."""
+"""So many new watches of an account are first polled at once; the others are spread over their interval."""
 GOLDEN = (math.sqrt(5) - 1) / 2
 LONGEST_SLEEP = 3600.0
 
@@ -70,7 +71,10 @@ class _Row:
     key: Key
     interval: float
     due: float
-    started: float = 0.0
+    started: float
+    """When its last poll started; of a row that was never polled, an interval before it is due."""
+    word: float = 0.0
+    """The API's own word: not before. It is never due sooner."""
     flying: bool = False
     dropped: bool = False
 
@@ -85,6 +89,9 @@ class _Account:
     flying: int = 0
     dropped: int = 0
     """Rows that only wait for their last poll to land."""
+    gone: bool = False
+    """Not configured any more, and only kept until its last poll lands: two polls of one watch at once must not come
+    of removing an account and adding it again."""
     asked: float = 0.0
     """Polls per second that the rows' intervals add up to."""
     next_start: float = 0.0
@@ -110,9 +117,30 @@ class _Account:
         row = self.first()
         if row is None or self.flying >= self.concurrency:
             return math.inf
+        earliest = max(self.next_start - BURST, self.held_until)
         if self.probing:
-            return math.inf if self.flying else max(self.probe_at, self.held_until)
-        return max(row.due, self.next_start - BURST, self.held_until)
+            return math.inf if self.flying else max(self.probe_at, row.word, earliest)
+        return max(row.due, earliest)
+
+    def push(self, row: _Row, number: int) -> None:
+        """Let a row wait; of rows due at the same moment the one with the lower number comes first."""
+        heapq.heappush(self.heap, (row.due, number, row))
+
+    def drop(self, row: _Row) -> None:
+        """Let a row go, or have it go when its poll lands."""
+        row.dropped = True
+        self.asked -= 1.0 / row.interval
+        if row.flying:
+            self.dropped += 1
+        else:
+            del self.rows[row.key]
+
+    def leave(self, now: float) -> None:
+        """The account is configured no more: nothing of it stays but the polls in flight."""
+        for row in [row for row in self.rows.values() if not row.dropped]:
+            self.drop(row)
+        self.gone, self.probing = True, False
+        self.next_start = self.held_until = now
 
 
 class DueTable:
@@ -132,28 +160,39 @@ class DueTable:
     def configure(self, apis: Mapping[str, Api]) -> None:
         """Take over the accounts' rates and concurrencies; rows of accounts that are gone are gone with them."""
         with self._lock:
+            now = self._monotonic()
             for name in self._accounts.keys() - apis.keys():
-                del self._accounts[name]
+                self._accounts[name].leave(now)
+                self._forget_if_over(name)
             for name, api in apis.items():
                 account = self._accounts.setdefault(name, _Account(api.rate, api.concurrency))
-                account.rate, account.concurrency = api.rate, api.concurrency
+                account.rate, account.concurrency, account.gone = api.rate, api.concurrency, False
+                # It may come from a slower pace.
+                account.next_start = min(account.next_start, now + BURST + 1.0 / api.rate)
         self._wake_if_earlier()
 
     def add(self, watches: Iterable[tuple[Key, float]]) -> None:
-        """Add (key, interval) rows: the first few are due at once, the others spread over their interval."""
+        """Add (key, interval) rows: of each account the first few are due at once, the others spread over their
+        interval. A row that is there stays as it is.
+        """
         with self._lock:
             now = self._monotonic()
-            for index, (key, interval) in enumerate(watches):
+            added: Counter[str] = Counter()
+            for key, interval in watches:
                 account = self._accounts[key.api]
                 known = account.rows.get(key)
-                if known is not None:  # its poll is still in flight from before it was dropped
+                if known is None:
+                    index = added[key.api]
+                    due = now if index < AT_ONCE else now + interval * (index * GOLDEN % 1.0)
+                    account.rows[key] = row = _Row(key, interval, due, started=due - interval)
+                    account.push(row, next(self._sequence))
+                elif known.dropped:  # its poll is still in flight from before it was dropped
                     known.dropped, known.interval = False, interval
                     account.dropped -= 1
                 else:
-                    spread = 0.0 if index < AT_ONCE else interval * (index * GOLDEN % 1.0)
-                    account.rows[key] = row = _Row(key, interval, now + spread)
-                    self._push(account, row)
+                    continue
                 account.asked += 1.0 / interval
+                added[key.api] += 1
         self._wake_if_earlier()
 
     def drop(self, keys: Iterable[Key]) -> None:
@@ -162,27 +201,24 @@ class DueTable:
             for key in keys:
                 account = self._accounts.get(key.api)
                 row = account.rows.get(key) if account else None
-                if account is None or row is None or row.dropped:
-                    continue
-                row.dropped = True
-                account.asked -= 1.0 / row.interval
-                if row.flying:
-                    account.dropped += 1
-                else:
-                    del account.rows[key]
+                if account is not None and row is not None and not row.dropped:
+                    account.drop(row)
 
     def set_interval(self, key: Key, interval: float) -> None:
-        """Change a row's interval; it is due no later than the new interval after its last start."""
+        """Change a row's interval; it is due no later than the new interval after its last start, save for the API's
+        own word. The same interval again changes nothing.
+        """
         with self._lock:
             account = self._accounts[key.api]
             row = account.rows.get(key)
-            if row is None or row.dropped:
+            if row is None or row.dropped or row.interval == interval:
                 return
             account.asked += 1.0 / interval - 1.0 / row.interval
             row.interval = interval
             if not row.flying:
-                row.due = min(row.due, max(self._monotonic(), row.started + interval))
-                self._push(account, row)
+                now = self._monotonic()
+                row.due = min(row.due, max(now, row.started + interval * account.stretch(), row.word))
+                account.push(row, next(self._sequence))
         self._wake_if_earlier()
 
     def take(self) -> list[Key]:
@@ -227,22 +263,32 @@ class DueTable:
             if row.dropped:
                 account.dropped -= 1
                 del account.rows[key]
+                self._forget_if_over(key.api)
             else:
                 now = self._monotonic()
-                due = row.started + max(wait or 0.0, row.interval * account.stretch())
-                row.due = max(due, now + not_before, now)
-                self._push(account, row)
+                row.word = now + not_before
+                row.due = max(row.started + max(wait or 0.0, row.interval * account.stretch()), row.word)
+                account.push(row, next(self._sequence))
         self._wake_if_earlier()
 
+    def _forget_if_over(self, api: str) -> None:
+        if self._accounts[api].gone and not self._accounts[api].rows:
+            del self._accounts[api]
+
     def ask_another(self, key: Key) -> None:
-        """Make the watch of the same account that is next anyway, but for `key`, due at once."""
+        """Make the watch of the same account that is next anyway, but for `key`, due at once (or as soon as the API's
+        own word allows).
+        """
         with self._lock:
             account = self._accounts[key.api]
-            waiting = (row for row in account.rows.values() if row.key != key and not row.flying and not row.dropped)
-            row = min(waiting, key=lambda row: row.due, default=None)
-            if row is not None:
-                row.due = min(row.due, self._monotonic())
-                self._push(account, row)
+            first = row = account.first()
+            if first is not None and first.key == key:
+                heapq.heappop(account.heap)
+                row = account.first()
+                account.push(first, next(self._sequence))
+            if row is not None and (due := max(self._monotonic(), row.word)) < row.due:
+                row.due = due
+                account.push(row, next(self._sequence))
         self._wake_if_earlier()
 
     def hold(self, api: str, seconds: float) -> None:
@@ -261,7 +307,9 @@ class DueTable:
         self._wake_if_earlier()
 
     def all_due(self, api: str) -> None:
-        """The account is well again: every watch of it is due, in the old order, spread by its rate; no hold stands."""
+        """The account is well again: every watch of it is due, in the old order, spread by its rate; no hold stands,
+        nor any word about a single watch.
+        """
         with self._lock:
             account = self._accounts[api]
             account.probing = False
@@ -270,8 +318,8 @@ class DueTable:
             waiting = sorted((row for row in account.rows.values() if not row.flying), key=lambda row: row.due)
             account.heap.clear()
             for row in waiting:
-                row.due = min(row.due, now)
-                self._push(account, row)
+                row.due, row.word = min(row.due, now), 0.0
+                account.push(row, next(self._sequence))
         self._wake_if_earlier()
 
     def watches(self, api: str) -> int:
@@ -298,9 +346,6 @@ class DueTable:
 
     def _next_start_at(self) -> float:
         return min((account.next_start_at() for account in self._accounts.values()), default=math.inf)
-
-    def _push(self, account: _Account, row: _Row) -> None:
-        heapq.heappush(account.heap, (row.due, next(self._sequence), row))
 
     def _wake_if_earlier(self) -> None:
         with self._lock:
@@ -356,9 +401,10 @@ class PollScheduler:
 
     def wake(self) -> None:
         """Look at the table again now: something is due earlier, or the wall clock was stepped."""
-        due = datetime.now(UTC) + timedelta(seconds=self._table.seconds_until_due())
+        # The job runs now and then asks the table how long to sleep. A time that was worked out here could be out of
+        # date when APScheduler takes it, and would then undo what another thread has woken it for meanwhile.
         with suppress(JobLookupError):  # stopped meanwhile
-            self._scheduler.modify_job(self._JOB, next_run_time=due)
+            self._scheduler.modify_job(self._JOB, next_run_time=datetime.now(UTC))
 
     def _drain(self) -> None:
         for key in self._table.take():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import random
 import resource
 import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from enum import Enum
 from pathlib import Path
 
 from notifier import channels, config, logs, message
@@ -68,6 +70,13 @@ def _sender(target: channels.Target) -> Callable[[Message], None]:
     return lambda words: channels.send(target, words)
 
 
+class _Asked(Enum):
+    """What the daemon's main thread is asked for, by signals and by other threads."""
+
+    RELOAD = "reload"
+    END = "end"
+
+
 class Service:
     """One daemon. `run` is all of its life; `reload` and `stop` may be called from any thread meanwhile."""
 
@@ -86,7 +95,8 @@ class Service:
         self._config = configuration
         self._environ = environ
         self._clock = clock or Clock()
-        self._ending = threading.Event()
+        # Unlike an Event's, its lock cannot be held by the very code that a signal's handler interrupts.
+        self._asked: queue.SimpleQueue[_Asked] = queue.SimpleQueue()
         self._reload_asked = threading.Event()
         self._failure: NotifierError | None = None
         self._hide_secrets(configuration)
@@ -128,18 +138,19 @@ class Service:
         self._start()
         event(logger, logging.INFO, "started", watches=len(self._config.watches), channels=len(self._config.channels),
               config=self._config.path)  # fmt: skip
-        self._ending.wait()
+        while self._asked.get() is not _Asked.END:
+            self._reload_asked.set()
         self._end()
         if self._failure is not None:
             raise self._failure
 
     def stop(self) -> None:
         """Let `run` end in good order."""
-        self._ending.set()
+        self._asked.put(_Asked.END)
 
     def reload(self) -> None:
         """Read the configuration again at the next beat, edited or not, and act on it at once."""
-        self._reload_asked.set()
+        self._asked.put(_Asked.RELOAD)
 
     def _listen_to_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -183,7 +194,7 @@ class Service:
     def _fail(self, error: NotifierError) -> None:
         if self._failure is None:
             self._failure = error
-        self._ending.set()
+        self.stop()
 
     # --- polls -------------------------------------------------------------------------------------------------------
 
