@@ -207,6 +207,7 @@ def test_what_cannot_be_delivered_for_give_up_after_is_given_up_with_its_reason(
     assert [state for state, _ in bench.states()] == ["given_up", "given_up"]
     assert {each.last_error for row in bench.rows() for each in row.deliveries} == {"HTTP 503"}
     assert 70 < len(bench.wire.tried) < 90  # hourly, after the first
+    assert sum(attempts for _, attempts in bench.states()) == len(bench.wire.tried)
 
 
 def test_a_channel_that_fails_for_ten_minutes_is_reported_once_and_its_recovery_once(bench: Bench) -> None:

@@ -1,9 +1,9 @@
-"""The due table on a clock that is passed in, and APScheduler's job on top of it."""
+"""The due table on a clock that is passed in, and how long to wait after a poll."""
 
 from __future__ import annotations
 
-import threading
 from collections import Counter, deque
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifier.model import FailedPoll, Failure, Key, Observation, State
-from notifier.schedule import AT_ONCE, BURST, DueTable, PollScheduler, hold_after, wait_after
+from notifier.schedule import AT_ONCE, DueTable, hold_after, wait_after
 from tests.builders import a_failure, a_watch, an_api, an_observation
 
 API = an_api("api", rate=1000.0, concurrency=100_000)
@@ -211,6 +211,186 @@ def test_whoever_sleeps_as_long_as_the_table_says_misses_nothing(
         wake_at = now + max(0.02, table.seconds_until_due())
 
 
+# --- waking ----------------------------------------------------------------------------------------------------------
+
+ONE, TWO = Key("api", "w0"), Key("api", "w1")
+
+
+def asleep(bench: Bench) -> list[str]:
+    """Two watches were polled and one is in flight; whoever polls was told to sleep long. Gets a word for each wake."""
+    bench.table.add([(ONE, 1000.0), (TWO, 1000.0)])
+    assert bench.table.take() == [ONE, TWO]
+    bench.table.land(TWO, None)
+    bench.now = 100.0
+    woken: list[str] = []
+    bench.table.wake = lambda: woken.append("woken")
+    assert bench.table.seconds_until_due() == pytest.approx(900.0)
+    return woken
+
+
+@pytest.mark.parametrize(
+    ("change", "due"),
+    [
+        pytest.param(lambda table: table.add([(Key("api", "new"), 500.0)]), 0.0, id="a watch is added"),
+        pytest.param(lambda table: table.land(ONE, None, 5.0), None, id="a poll lands and is due later"),
+        pytest.param(lambda table: table.set_interval(TWO, 150.0), 50.0, id="an interval becomes shorter"),
+        pytest.param(lambda table: table.set_interval(TWO, 2000.0), None, id="an interval becomes longer"),
+        pytest.param(lambda table: table.ask_another(ONE), 0.0, id="another is asked"),
+        pytest.param(lambda table: table.ask_another(TWO), None, id="there is no other to ask"),
+        pytest.param(lambda table: table.all_due("api"), 0.0, id="the account is well again"),
+        pytest.param(lambda table: table.hold("api", 5.0), None, id="the account is held"),
+        pytest.param(lambda table: table.drop([TWO]), None, id="a watch is dropped"),
+        pytest.param(lambda table: table.probe("api"), None, id="probes wait for the poll in flight"),
+    ],
+)
+def test_whoever_sleeps_is_woken_exactly_when_something_is_due_earlier(
+    change: Callable[[DueTable], None], due: float | None
+) -> None:
+    bench = Bench()
+    woken = asleep(bench)
+    change(bench.table)
+    assert woken == ([] if due is None else ["woken"])
+    if due is not None:
+        assert bench.table.seconds_until_due() == pytest.approx(due)
+
+
+def test_a_poll_that_lands_wakes_whoever_waits_for_its_place_or_for_its_end() -> None:
+    for apply, wakes in (
+        (lambda table: table.configure({"api": an_api("api", concurrency=1)}), 0.0),
+        (lambda table: table.probe("api", first_wait=0.0), 0.0),
+    ):
+        bench = Bench()
+        bench.table.add([(ONE, 1000.0), (TWO, 1.0)])
+        assert bench.table.take() == [ONE, TWO]
+        bench.table.land(TWO, None)
+        apply(bench.table)
+        bench.now = 5.0
+        assert bench.table.take() == []
+        woken: list[float] = []
+        bench.table.wake = lambda woken=woken: woken.append(0.0)  # type: ignore[misc]
+        assert bench.table.seconds_until_due() > 100
+        bench.table.land(ONE, None)
+        assert woken == [wakes]
+        assert bench.table.take() == [TWO]
+
+
+def test_more_concurrency_and_a_faster_rate_wake_too() -> None:
+    for tight in (an_api("api", rate=1 / 60, concurrency=9), an_api("api", rate=100.0, concurrency=1)):
+        bench = Bench()
+        bench.table.configure({"api": tight})
+        bench.table.add([(ONE, 10.0), (TWO, 10.0)])
+        assert bench.table.take() == [ONE]
+        woken: list[float] = []
+        bench.table.wake = lambda woken=woken: woken.append(bench.now)  # type: ignore[misc]
+        bench.table.seconds_until_due()
+        bench.now = 0.2
+        bench.table.configure({"api": an_api("api", rate=10.0, concurrency=9)})
+        assert woken == [0.2]
+        bench.now = 0.3
+        assert bench.table.take() == [TWO]
+
+
+# --- changed lists and accounts --------------------------------------------------------------------------------------
+
+
+def test_the_first_few_of_each_account_are_polled_at_once() -> None:
+    bench = Bench()
+    bench.table.configure({"api": API, "other": an_api("other", rate=1000.0)})
+    bench.table.add((Key("api", f"w{number}"), 3000.0) for number in range(50))
+    bench.table.add([*((Key("api", f"v{number}"), 3000.0) for number in range(50)), (Key("other", "only"), 3000.0)])
+    assert Counter(key.api for key in bench.table.take()) == {"api": 2 * AT_ONCE, "other": 1}
+
+
+def test_an_interval_that_changes_before_the_first_poll_keeps_the_spread() -> None:
+    bench = Bench()
+    bench.now = 50_000.0
+    bench.add(100, 60.0)
+    for number in range(100):
+        bench.table.set_interval(Key("api", f"w{number}"), 90.0)
+    assert len(bench.table.take()) == AT_ONCE
+
+
+def test_the_same_interval_again_leaves_a_back_off_as_it_is() -> None:
+    bench = Bench()
+    bench.add(1, 10.0)
+    bench.table.take()
+    bench.table.land(ONE, 300.0)
+    bench.table.set_interval(ONE, 10.0)
+    assert bench.table.seconds_to(ONE) == 300.0
+    bench.table.add([(ONE, 20.0)])  # it is there already
+    assert bench.table.seconds_to(ONE) == 300.0
+    assert bench.table.watches("api") == 1
+
+
+def test_the_apis_own_word_stands_until_the_whole_account_is_well() -> None:
+    bench = Bench()
+    bench.table.add([(ONE, 10.0), (TWO, 10.0)])
+    bench.table.take()
+    bench.table.land(ONE, None, not_before=600.0)
+    bench.table.set_interval(ONE, 1.0)
+    bench.table.ask_another(TWO)
+    assert bench.table.seconds_to(ONE) == 600.0
+    bench.table.land(TWO, None, not_before=700.0)
+    bench.table.probe("api")
+    assert bench.table.seconds_until_due() == pytest.approx(600.0)
+    bench.table.all_due("api")
+    assert bench.table.take() == [ONE, TWO]
+
+
+def test_an_account_that_is_removed_and_comes_back_polls_no_watch_twice_at_once() -> None:
+    bench = Bench(latency=5.0)
+    bench.add(1, 1.0)
+    bench.run(1)
+    bench.table.hold("api", 3600.0)
+    bench.table.configure({})
+    assert bench.table.watches("api") == 0
+    bench.table.configure({"api": API})
+    bench.add(1, 1.0)
+    bench.run(7)
+    assert bench.times("w0") == pytest.approx([0, 5], abs=0.05)
+    bench.table.configure({})
+    bench.run(20)
+    assert bench.table.seconds_until_due() == 3600.0
+    assert len(bench.starts) == 2
+
+
+def test_a_faster_rate_counts_at_once() -> None:
+    bench = Bench(rate=1 / 600)
+    bench.add(3, 1.0)
+    assert len(bench.table.take()) == 1
+    bench.table.configure({"api": an_api("api", rate=10.0)})
+    bench.run(1)
+    assert len(bench.starts) >= 2
+
+
+def test_what_was_dropped_stretches_no_interval() -> None:
+    bench = Bench(rate=1.0)
+    bench.add(50, 1.0, "gone")
+    bench.table.drop(Key("api", f"gone{number}") for number in range(50))
+    bench.add(1, 5.0)
+    bench.run(21)
+    assert gaps(bench.times("w0")) == pytest.approx([5.0] * 4, abs=0.05)
+
+
+def test_when_all_are_due_those_come_first_that_would_have_been_first() -> None:
+    bench = Bench(rate=10.0)
+    bench.table.add((Key("api", name), interval) for name, interval in (("c", 300.0), ("a", 100.0), ("b", 200.0)))
+    bench.run(1)
+    bench.starts.clear()
+    bench.table.all_due("api")
+    bench.run(1)
+    assert [name for _, name in bench.starts[:3]] == ["a", "b", "c"]
+
+
+def test_a_probe_waits_for_the_polls_that_were_in_flight() -> None:
+    bench = Bench(latency=90.0)
+    bench.add(5, 10.0)
+    bench.run(1)
+    bench.table.probe("api")
+    bench.run(200)
+    assert [at for at, _ in bench.starts if at > 1] == pytest.approx([90, 180], abs=0.1)
+
+
 # --- how long to wait ------------------------------------------------------------------------------------------------
 
 
@@ -241,47 +421,3 @@ def test_waits_after_a_poll(
 def test_how_long_a_429_holds_its_account(retry_after: float | None, throttled: int, held: float) -> None:
     seen = a_failure(Failure.THROTTLED, retry_after=retry_after)
     assert hold_after(seen, throttled, lambda: 0.5) == held
-
-
-# --- APScheduler -----------------------------------------------------------------------------------------------------
-
-
-class Started:
-    """Notes what was started, and lets a test wait for it."""
-
-    def __init__(self) -> None:
-        self.keys: list[Key] = []
-        self._changed = threading.Condition()
-
-    def __call__(self, key: Key) -> None:
-        with self._changed:
-            self.keys.append(key)
-            self._changed.notify_all()
-
-    def wait_for(self, count: int) -> None:
-        with self._changed:
-            assert self._changed.wait_for(lambda: len(self.keys) >= count, timeout=10)
-
-
-def test_the_job_starts_what_is_due_and_is_woken_by_what_comes_earlier() -> None:
-    table, started = DueTable(), Started()
-    table.configure({"api": API})
-    scheduler = PollScheduler(table, started)
-    scheduler.start()
-    try:
-        assert scheduler.alive
-        table.add([(Key("api", "first"), 3000.0)])  # the job slept for an hour before
-        started.wait_for(1)
-        table.land(Key("api", "first"), None)
-        table.add([(Key("api", "second"), 3000.0)])
-        started.wait_for(2)
-        assert [key.id for key in started.keys] == ["first", "second"]
-    finally:
-        scheduler.stop()
-    assert [scheduler.alive] == [False]
-    table.add([(Key("api", "third"), 3000.0)])
-    assert len(started.keys) == 2
-
-
-def test_a_burst_is_a_small_part_of_a_second() -> None:
-    assert BURST < 0.1

@@ -48,6 +48,13 @@ def _ago(iso: str | None) -> str:
     return humanize.naturaltime(datetime.fromisoformat(iso), when=datetime.now(UTC))
 
 
+def _until(iso: str | None, *, running: bool) -> str:
+    """When the next poll is due. It is noted every ten seconds only, so one that lies back is about to be."""
+    if iso is not None and running and datetime.fromisoformat(iso) <= datetime.now(UTC):
+        return "now"
+    return _ago(iso) if running else "-"
+
+
 def _plain(text: str) -> Text:
     """Text from elsewhere: no markup and no control characters, which a terminal would obey."""
     return Text("".join(character if character.isprintable() else " " for character in text))
@@ -67,12 +74,16 @@ def summary(config: Config) -> None:
         note = ""
         if asked > api.rate:
             note = f"more than `rate`: intervals stretch {asked / api.rate:.3g} times"
-        table.add_row(name, str(len(intervals)), f"{asked:.3g}", f"{api.rate:.3g}", note)
+        table.add_row(name, str(len(intervals)), _number(asked), _number(api.rate), note)
     console.print(table)
     channels = ", ".join(config.channels)
     console.print(f"channels: {escape(channels)}; operators: {escape(', '.join(config.operators))}")
     for warning in config.warnings:
         console.print(Text("warning: ", style="yellow") + _plain(warning))
+
+
+def _number(value: float) -> str:
+    return f"{value:.1g}" if 0 < value < 0.01 else f"{value:,.2f}".removesuffix("0").removesuffix(".0")
 
 
 def _many(count: int, one: str, more: str) -> str:
@@ -87,7 +98,7 @@ def status(found: JSON) -> None:
     table = _table("watches", "name", "api", "status", "last polled", "next poll", "failures", "")
     for watch in found["watches"]:
         note = ", ".join((*watch["trouble"], *(["let go"] if watch["let_go"] else [])))
-        next_poll = "never: done" if watch["done"] else _ago(watch["next_poll"])
+        next_poll = "never: done" if watch["done"] else _until(watch["next_poll"], running=found["running"])
         name = watch["name"] if watch["name"] == watch["id"] else f"{watch['name']} ({watch['id']})"
         error = f"{note}: {watch['error']}" if note and watch["error"] else note or watch["error"] or ""
         table.add_row(_plain(name), watch["api"], _styled(watch["status"]), _ago(watch["last_polled"]), next_poll,

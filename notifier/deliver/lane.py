@@ -32,8 +32,8 @@ class Outbox(Protocol):
     def mark_failed(self, ids: Sequence[int], *, due_at: float, reason: str) -> None:
         """One more attempt failed; the next is due then."""
 
-    def mark_given_up(self, ids: Sequence[int], *, wall: float, reason: str) -> None:
-        """No attempt will follow."""
+    def mark_given_up(self, ids: Sequence[int], *, wall: float, reason: str, attempted: bool) -> None:
+        """No attempt will follow; `attempted` counts one more, the last."""
 
     def make_due(self, address: Address, now: float) -> None:
         """Whatever waits for the address is due now."""
@@ -236,7 +236,7 @@ class Lane:
               attempts=head.attempts + 1, reason=reason)  # fmt: skip
         self._reason = reason
         if parcel.form is Form.PLAIN and others_pass:
-            self._give_up([head.id], reason)
+            self._give_up([head.id], reason, attempted=True)
             return
         if others_pass or error.content:
             # The message, not the channel, is at fault: the others go on.
@@ -249,7 +249,7 @@ class Lane:
             self._channel_failed(ids, error, reason, now)
         too_old = [d.id for d in waiting if now - d.created_at >= self._channel.give_up_after]
         if too_old:
-            self._give_up(too_old, reason)
+            self._give_up(too_old, reason, attempted=False)  # what was tried just now is counted already
 
     def _channel_failed(self, ids: list[int], error: DeliveryError, reason: str, now: float) -> None:
         self._failures += 1
@@ -259,8 +259,8 @@ class Lane:
         self._outbox.mark_failed(ids, due_at=self._probe_at, reason=reason)
         self._outbox.note_failing(self.address, self._failing_since)
 
-    def _give_up(self, ids: list[int], reason: str) -> None:
-        self._outbox.mark_given_up(ids, wall=self._clock.wall(), reason=reason)
+    def _give_up(self, ids: list[int], reason: str, *, attempted: bool) -> None:
+        self._outbox.mark_given_up(ids, wall=self._clock.wall(), reason=reason, attempted=attempted)
         for delivery_id in ids:
             self._forget(delivery_id)
         event(logger, logging.ERROR, "given up", channel=self.address.channel, deliveries=len(ids), reason=reason)
