@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notifier.model import FailedPoll, Failure, Key, Observation, State
+from notifier.model import Api, FailedPoll, Failure, Key, Observation, State
 from notifier.schedule import AT_ONCE, DueTable, hold_after, wait_after
 from tests.builders import a_failure, a_watch, an_api, an_observation
 
@@ -254,40 +254,43 @@ def test_whoever_sleeps_is_woken_exactly_when_something_is_due_earlier(
         assert bench.table.seconds_until_due() == pytest.approx(due)
 
 
-def test_a_poll_that_lands_wakes_whoever_waits_for_its_place_or_for_its_end() -> None:
-    for apply, wakes in (
-        (lambda table: table.configure({"api": an_api("api", concurrency=1)}), 0.0),
-        (lambda table: table.probe("api", first_wait=0.0), 0.0),
-    ):
-        bench = Bench()
-        bench.table.add([(ONE, 1000.0), (TWO, 1.0)])
-        assert bench.table.take() == [ONE, TWO]
-        bench.table.land(TWO, None)
-        apply(bench.table)
-        bench.now = 5.0
-        assert bench.table.take() == []
-        woken: list[float] = []
-        bench.table.wake = lambda woken=woken: woken.append(0.0)  # type: ignore[misc]
-        assert bench.table.seconds_until_due() > 100
-        bench.table.land(ONE, None)
-        assert woken == [wakes]
-        assert bench.table.take() == [TWO]
+@pytest.mark.parametrize(
+    "narrow",
+    [
+        pytest.param(lambda table: table.configure({"api": an_api("api", concurrency=1)}), id="for its place"),
+        pytest.param(lambda table: table.probe("api", first_wait=0.0), id="for its end"),
+    ],
+)
+def test_a_poll_that_lands_wakes_whoever_waits(narrow: Callable[[DueTable], None]) -> None:
+    bench = Bench()
+    bench.table.add([(ONE, 1000.0), (TWO, 1.0)])
+    assert bench.table.take() == [ONE, TWO]
+    bench.table.land(TWO, None)
+    narrow(bench.table)
+    bench.now = 5.0
+    assert bench.table.take() == []
+    woken: list[str] = []
+    bench.table.wake = lambda: woken.append("woken")
+    assert bench.table.seconds_until_due() > 100
+    bench.table.land(ONE, None)
+    assert woken == ["woken"]
+    assert bench.table.take() == [TWO]
 
 
-def test_more_concurrency_and_a_faster_rate_wake_too() -> None:
-    for tight in (an_api("api", rate=1 / 60, concurrency=9), an_api("api", rate=100.0, concurrency=1)):
-        bench = Bench()
-        bench.table.configure({"api": tight})
-        bench.table.add([(ONE, 10.0), (TWO, 10.0)])
-        assert bench.table.take() == [ONE]
-        woken: list[float] = []
-        bench.table.wake = lambda woken=woken: woken.append(bench.now)  # type: ignore[misc]
-        bench.table.seconds_until_due()
-        bench.now = 0.2
-        bench.table.configure({"api": an_api("api", rate=10.0, concurrency=9)})
-        assert woken == [0.2]
-        bench.now = 0.3
-        assert bench.table.take() == [TWO]
+@pytest.mark.parametrize("tight", [an_api("api", rate=1 / 60), an_api("api", rate=100.0, concurrency=1)])
+def test_a_faster_rate_and_more_concurrency_wake_too(tight: Api) -> None:
+    bench = Bench()
+    bench.table.configure({"api": tight})
+    bench.table.add([(ONE, 10.0), (TWO, 10.0)])
+    assert bench.table.take() == [ONE]
+    woken: list[str] = []
+    bench.table.wake = lambda: woken.append("woken")
+    bench.table.seconds_until_due()
+    bench.now = 0.2
+    bench.table.configure({"api": an_api("api", rate=10.0, concurrency=9)})
+    assert woken == ["woken"]
+    bench.now = 0.3
+    assert bench.table.take() == [TWO]
 
 
 # --- changed lists and accounts --------------------------------------------------------------------------------------
@@ -352,15 +355,6 @@ def test_an_account_that_is_removed_and_comes_back_polls_no_watch_twice_at_once(
     bench.run(20)
     assert bench.table.seconds_until_due() == 3600.0
     assert len(bench.starts) == 2
-
-
-def test_a_faster_rate_counts_at_once() -> None:
-    bench = Bench(rate=1 / 600)
-    bench.add(3, 1.0)
-    assert len(bench.table.take()) == 1
-    bench.table.configure({"api": an_api("api", rate=10.0)})
-    bench.run(1)
-    assert len(bench.starts) >= 2
 
 
 def test_what_was_dropped_stretches_no_interval() -> None:

@@ -1,4 +1,4 @@
-"""The due table's job in the genuine APScheduler, on the real clock; a stepped wall clock is one that is handed to it."""
+"""The due table's job in the genuine APScheduler, on the real clock; only a stepped wall clock is handed to it."""
 
 from __future__ import annotations
 

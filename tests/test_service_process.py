@@ -143,7 +143,7 @@ def test_a_given_up_delivery_that_is_resent_is_taken_up_by_the_running_daemon(
         assert program.command("resend", str(delivery["delivery"])).stdout == "1 put back\n"
         program.wait_for_log(lambda lines: any("sent channel=team" in line for line in lines), timeout=10)
         assert program.json("history")[0]["deliveries"][0]["state"] == "sent"
-        assert program.command("resend", "999", check=1).stderr == "delivery 999: there is none\n"
+        assert program.command("resend", "999", check=2).stderr == "delivery 999: there is none\n"
         assert program.stop() == 0
 
 

@@ -234,7 +234,7 @@ def resend(deliveries: tuple[int, ...], *, everything: bool) -> None:
     for number in found.not_given_up:
         click.echo(f"delivery {number}: was not given up", err=True)
     click.echo(f"{len(found.put_back)} put back")
-    sys.exit(1 if found.unknown or found.not_given_up else 0)
+    sys.exit(2 if found.unknown or found.not_given_up else 0)  # as for any wrong argument
 
 
 def _reading_config() -> Any:
@@ -255,9 +255,8 @@ def schema() -> None:
 @cli.command()
 def demo() -> None:
     """Watch the real daemon at work for half a minute, on predictions that are played on this machine."""
-    from notifier.demo import play
-
     try:
-        play()
-    except KeyboardInterrupt:
+        from notifier.demo import play
+    except KeyboardInterrupt:  # from here on, signals are its own
         sys.exit(130)
+    sys.exit(0 if play() else 130)

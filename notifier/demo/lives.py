@@ -16,19 +16,19 @@ apis:
   demo:
     base_url: {base_url}
     token: ${{DEMO_TOKEN}}
-    unreachable_after: 4s        # minutes, in real life
-    lost_after: 3s
+    unreachable_after: 4s     # in real life: 2m
+    lost_after: 3s            # 2m
 channels:
   team:
-    url: json://127.0.0.1:{port}/told/team      # slack://..., mailtos://..., in real life
+    url: json://127.0.0.1:{port}/told/team   # slack://, mailtos://, ...
     rate: 20/s
   oncall:
     url: json://127.0.0.1:{port}/told/oncall
     rate: 20/s
     events: [failed, canceled, aborted, stuck, unreachable, lost]
 defaults:
-  interval: 1s
-  stuck_after: 9s
+  interval: 1s                # 30s
+  stuck_after: 15s            # 30m
 watchlist:
 {watchlist}
 """
@@ -50,9 +50,6 @@ class Life:
     name: str
     plot: str
     replies: tuple[Reply, ...]
-    team: int
-    """How many notices the channel `team` gets of it."""
-    oncall: int
 
 
 def _now(ago: float = 0.0) -> str:
@@ -111,22 +108,22 @@ def lives() -> list[Life]:
     missing = Reply({"detail": "No prediction matches the given query.", "status": 404}, 404)
     return [
         Life("teaser4k", "Launch teaser", "slow start, then two pictures",
-             (*teaser("starting", 5), *teaser("processing", 4), Reply(_done("teaser4k", 2, 9))), 2, 0),
-        Life("poster", "Poster (CometAPI task)", "the gateway's wrapper around a success",
-             (Reply(_task("poster", "SUBMITTED")), *[Reply(_task("poster", "IN_PROGRESS", {}))] * 4,
-              Reply(_task("poster", "SUCCESS", _done("poster", 1, 5)))), 2, 0),
+             (*teaser("starting", 7), *teaser("processing", 6), Reply(_done("teaser4k", 2, 13)))),
+        Life("poster", "Poster", "wrapped in CometAPI's task",
+             (*[Reply(_task("poster", "SUBMITTED"))] * 2, *[Reply(_task("poster", "IN_PROGRESS", {}))] * 7,
+              Reply(_task("poster", "SUCCESS", _done("poster", 1, 9))))),
         Life("voiceover", "Voice-over", "fails with an error text",
-             (*voice("processing", 6), *voice("failed", error="E1001: CUDA out of memory", logs=trace)), 1, 1),
-        Life("draft7", "Draft 7", "canceled by its owner", (*draft("processing", 4), *draft("canceled")), 1, 1),
-        Life("batch12", "Batch 12", "aborted before it started", (*queue("starting", 7), *queue("aborted")), 1, 1),
+             (*voice("processing", 8), *voice("failed", error="E1001: CUDA out of memory", logs=trace))),
+        Life("draft7", "Draft 7", "canceled by its owner", (*draft("processing", 6), *draft("canceled"))),
+        Life("batch12", "Batch 12", "aborted before it started", (*queue("starting", 12), *queue("aborted"))),
         Life("longfilm", "Long film", "stuck for a while, then done",
-             (*film("processing", 14), Reply(_done("longfilm", 1, 14))), 2, 2),
-        Life("thumbnail", "Thumbnail", "succeeds; its output comes late",
-             (*thumb("processing", 2), *thumb("succeeded", 4), Reply(_done("thumbnail", 1, 7))), 2, 0),
+             (*film("processing", 21), Reply(_done("longfilm", 1, 21)))),
+        Life("thumbnail", "Thumbnail", "its output comes late",
+             (*thumb("processing", 5), *thumb("succeeded", 6), Reply(_done("thumbnail", 1, 11)))),
         Life("flakyone", "Flaky one", "cannot be reached for a while",
-             (*flaky("processing", 2), busy, away, busy, away, busy, *flaky("processing"),
-              Reply(_done("flakyone", 1, 16))), 3, 2),
-        Life("tpyo", "A typing error", "an id that the API does not know", (missing,), 1, 1),
+             (*flaky("starting", 4), *flaky("processing"), busy, away, busy, away, busy, *flaky("processing", 3),
+              Reply(_done("flakyone", 1, 17)))),
+        Life("tpyo", "A typing error", "an id unknown to the API", (missing,)),
     ]  # fmt: skip
 
 

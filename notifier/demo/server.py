@@ -32,7 +32,9 @@ class Server:
         self._lives = {life.id: life for life in cast}
         self._lock = threading.Lock()
         self.polls: Counter[str] = Counter()
-        self.arrivals: queue.Queue[Arrival] = queue.Queue()
+        # Unlike a Queue's, its `put` may be called by a signal's handler that interrupts its `get`.
+        self.arrivals: queue.SimpleQueue[Arrival | None] = queue.SimpleQueue()
+        """Messages as they come; None: nothing more is to be waited for."""
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
         self.port = self._http.server_port
@@ -49,6 +51,10 @@ class Server:
         self._http.shutdown()
         self._thread.join()
         self._http.server_close()
+
+    def hang_up(self) -> None:
+        """Let nobody wait for further arrivals. May be called by a signal's handler."""
+        self.arrivals.put(None)
 
     def reply(self, prediction_id: str) -> Reply:
         """What the next poll of a prediction is answered with."""

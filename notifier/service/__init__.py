@@ -12,15 +12,17 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 from notifier import channels, config, logs, message
 from notifier.deliver import Lanes, Route
-from notifier.errors import ConfigError, NotifierError, StoreError, StoreWriteError
+from notifier.errors import ConfigError, Mistake, NotifierError, StoreError, StoreWriteError
 from notifier.logs import event
 from notifier.model import Address, Clock, Config, Incident, IncidentKind, Key, Message, Secret
 from notifier.poll import Poller
 from notifier.schedule import DueTable, PollScheduler
+from notifier.service.audience import subject_of
 from notifier.service.heartbeat import Heartbeat
 from notifier.service.keeper import Answered, Keeper
 from notifier.service.watching import ConfigurationWatch, shrinks
@@ -31,8 +33,11 @@ __all__ = ["PartDiedError", "Service", "load_config", "routes"]
 
 logger = logging.getLogger(__name__)
 
+SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 DELIVERY_GRACE = 10.0
 """Seconds that deliveries in flight get at the end."""
+HEARTBEAT_GRACE = 2.0
+"""Seconds that the heartbeat gets at the end: it may be reading a long configuration, which nobody needs any more."""
 NOTABLE_STEP = 1.0
 """Seconds by which the wall clock must have been stepped to be worth a line."""
 SPARE_FILES = 100
@@ -95,10 +100,10 @@ class Service:
         self._config = configuration
         self._environ = environ
         self._clock = clock or Clock()
-        # Unlike an Event's, its lock cannot be held by the very code that a signal's handler interrupts.
         self._asked: queue.SimpleQueue[_Asked] = queue.SimpleQueue()
         self._reload_asked = threading.Event()
         self._failure: NotifierError | None = None
+        self._watch = ConfigurationWatch(configuration, self._clock.monotonic)  # first: the rest may take a while
         self._hide_secrets(configuration)
         self._transport = Transport(environment=environ)
         try:
@@ -111,17 +116,25 @@ class Service:
         self._keeper = Keeper(store=self._store, table=self._table, lanes=self._lanes, clock=self._clock, chance=chance)
         self._pollers: dict[str, Poller] = {}
         self._scheduler = PollScheduler(self._table, self._start_poll)
-        self._watch = ConfigurationWatch(configuration, self._clock.monotonic)
+        self._wanted = configuration
+        """The newest good one; it is `_config` once it is applied."""
+        self._unapplied: Callable[[], None] | None = None
+        """What a full disk has kept from being applied."""
+        self._refused: tuple[Mistake, ...] = ()
+        """The mistakes that are known already."""
+        self._resent = True
+        """Whether there may be deliveries to take up."""
         self._step = 0.0
         self._heartbeat = Heartbeat(
             [
                 (1, self._check_parts),
                 (1, self._check_clock),
+                (1, self._apply_again),
                 (1, self._reload_if_asked),
                 (LOOK_EVERY, self._reload_if_edited),
-                (RESENT_EVERY, self._take_up_resent),
-                (IDENTITY_EVERY, self._check_store),
-                (PRUNE_EVERY, self._prune),
+                (RESENT_EVERY, partial(self._with_store, self._take_up_resent)),
+                (IDENTITY_EVERY, partial(self._with_store, self._store.check_identity)),
+                (PRUNE_EVERY, partial(self._with_store, self._prune)),
             ]
         )
 
@@ -130,12 +143,18 @@ class Service:
     def run(self, *, signals: bool = True) -> None:
         """Start, work until `stop`, SIGTERM or SIGINT, and end in good order.
 
-        Raises StoreError when the store became unusable, PartDiedError when a thread of ours died. `signals` wants the
-        main thread.
+        Raises StoreError when the store became unusable, PartDiedError when a thread of ours died. Without `signals`
+        only `stop` ends it.
         """
         if signals:
             self._listen_to_signals()
-        self._start()
+        try:
+            self._start()
+        except BaseException:
+            self._lanes.stop(0)
+            self._transport.close()
+            self._store.close()
+            raise
         event(logger, logging.INFO, "started", watches=len(self._config.watches), channels=len(self._config.channels),
               config=self._config.path)  # fmt: skip
         while self._asked.get() is not _Asked.END:
@@ -153,9 +172,18 @@ class Service:
         self._asked.put(_Asked.RELOAD)
 
     def _listen_to_signals(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.stop())
-        signal.signal(signal.SIGHUP, lambda *_: self.reload())
+        """Have a thread wait for the signals, which no other gets.
+
+        A handler would run in the main thread, at any point of it, and only once that thread wakes: while it waits for
+        a lock, a signal that the kernel gives to another thread does not wake it.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # threads that are started from here on inherit it
+        threading.Thread(target=self._take_signals, name="signals", daemon=True).start()
+
+    def _take_signals(self) -> None:
+        while True:
+            number = signal.sigwait(SIGNALS)
+            self.reload() if number == signal.SIGHUP else self.stop()
 
     def _start(self) -> None:
         _prepare_process(sum(api.concurrency for api in self._config.apis.values()))
@@ -168,7 +196,7 @@ class Service:
                 for address, health in self._store.channel_health().items()
                 if health.failing_since is not None
             },
-            incident_open=[address for address in found if _subject(address) in in_trouble],
+            incident_open=[address for address in found if subject_of(address) in in_trouble],
         )
         self._configure(self._config, found)
         self._keeper.resume_incidents(incidents)
@@ -181,14 +209,14 @@ class Service:
     def _end(self) -> None:
         """No new polls; polls in flight are only questions, and are dropped; deliveries in flight are waited for."""
         event(logger, logging.INFO, "stopping")
-        self._heartbeat.stop()
+        at_rest = self._heartbeat.stop(HEARTBEAT_GRACE)
         self._scheduler.stop()
         self._transport.close()
         self._keeper.stop()
-        if self._lanes.stop(DELIVERY_GRACE):
-            self._store.close()
-        else:
+        if not self._lanes.stop(DELIVERY_GRACE):
             event(logger, logging.WARNING, "a delivery was still in flight: it is tried again at the next start")
+        elif at_rest:
+            self._store.close()
         event(logger, logging.INFO, "stopped")
 
     def _fail(self, error: NotifierError) -> None:
@@ -220,7 +248,14 @@ class Service:
         addresses: dict[str, tuple[Address, ...]] = dict.fromkeys(configuration.channels, ())
         for address in found:
             addresses[address.channel] += (address,)
-        self._keeper.configure(configuration, pollers, addresses)
+        before = self._pollers
+        # First: what becomes due by the rest may be polled at once, by the scheduler's thread, and with the new token.
+        self._pollers = {**before, **pollers}
+        try:
+            self._keeper.configure(configuration, pollers, addresses)
+        except BaseException:
+            self._pollers = before
+            raise
         self._lanes.configure(found)
         self._pollers = pollers
         self._config = configuration
@@ -232,7 +267,7 @@ class Service:
             self._reload(asked=True)
 
     def _reload_if_edited(self) -> None:
-        if self._watch.is_ready():
+        if self._watch.is_ready() and (not self._watch.is_holding or self._watch.may_shrink()):
             self._reload(asked=False)
 
     def _reload(self, *, asked: bool) -> None:
@@ -242,34 +277,46 @@ class Service:
             configuration = load_config(path, self._environ)
             found = routes(configuration)
         except ConfigError as error:
-            self._watch.acted(None)
-            self._refuse(error)
+            self._watch.acted(None, (Path(mistake.file) for mistake in error.mistakes))
+            if asked or error.mistakes != self._refused:
+                self._refuse(error)
+            self._refused = error.mistakes
             return
+        except Exception:
+            self._watch.acted(None)  # a mistake of ours is met once for each edit, not every two seconds
+            raise
         if configuration.store != self._config.store:
             event(logger, logging.WARNING, "the new store is used after a restart", config=path)
         before, after = ([watch.key for watch in each.watches] for each in (self._config, configuration))
-        if not asked and shrinks(before, after):
-            held = self._watch.is_holding
-            if not self._watch.may_shrink():
-                if not held:
-                    event(logger, logging.WARNING, "edit held back: it removes more than half of the watches; SIGHUP"
-                          " applies it now, else it is applied in 30 s", config=path)  # fmt: skip
-                return
+        if not asked and shrinks(before, after) and not self._watch.may_shrink():
+            event(logger, logging.WARNING, "edit held back: it removes more than half of the watches; SIGHUP applies it"
+                  " now, else it is applied in 30 s", config=path)  # fmt: skip
+            return
         self._watch.acted(configuration)
+        self._refused = ()
         self._hide_secrets(self._config, configuration)
-        self._keeper.post(lambda: self._apply(configuration, found))
+        self._wanted = configuration
+        self._keeper.post(partial(self._apply, configuration, found))
 
     def _apply(self, configuration: Config, found: Mapping[Address, Route]) -> None:
+        if configuration is not self._wanted:  # a later edit has taken its place
+            return
         try:
             self._configure(configuration, found)
         except StoreWriteError as error:
-            event(logger, logging.ERROR, "configuration not reloaded yet: it is tried again", reason=error)
-            self._reload_asked.set()
+            level = logging.ERROR if self._unapplied is None else logging.DEBUG
+            event(logger, level, "configuration not reloaded yet: it is tried again", reason=error)
+            self._unapplied = partial(self._apply, configuration, found)
             return
+        self._unapplied = None
         self._keeper.end_incident(IncidentKind.CONFIG, configuration.path.name)
         self._lanes.wake(self._store.waiting_addresses())
         event(logger, logging.INFO, "reloaded", watches=len(configuration.watches),
               channels=len(configuration.channels))  # fmt: skip
+
+    def _apply_again(self) -> None:
+        if self._unapplied is not None:
+            self._keeper.post(self._unapplied)
 
     def _refuse(self, error: ConfigError) -> None:
         for mistake in error.mistakes:
@@ -300,12 +347,12 @@ class Service:
 
     def channel_fails(self, address: Address, since: float, reason: str, held: int) -> None:
         """A channel has failed for its `incident_after`: the others hear of it."""
-        incident = Incident(IncidentKind.CHANNEL, _subject(address), since=since, detail=reason, count=held)
+        incident = Incident(IncidentKind.CHANNEL, subject_of(address), since=since, detail=reason, count=held)
         self._keeper.post(lambda: self._keeper.begin_incident(incident))
 
     def channel_works(self, address: Address) -> None:
         """It works again."""
-        self._keeper.post(lambda: self._keeper.end_incident(IncidentKind.CHANNEL, _subject(address)))
+        self._keeper.post(lambda: self._keeper.end_incident(IncidentKind.CHANNEL, subject_of(address)))
 
     # --- beats -------------------------------------------------------------------------------------------------------
 
@@ -327,24 +374,25 @@ class Service:
             self._step = step
             self._scheduler.wake()
 
-    def _take_up_resent(self) -> None:
-        if self._store.changed_elsewhere():
-            self._lanes.wake(self._store.waiting_addresses())
-
-    def _check_store(self) -> None:
+    def _with_store(self, call: Callable[[], None]) -> None:
+        """A full disk is survived, and the next beat tries again; a store that is damaged or gone is not."""
         try:
-            self._store.check_identity()
+            call()
+        except StoreWriteError as error:
+            event(logger, logging.WARNING, "store out of reach", reason=error)
         except StoreError as error:
             self._fail(error)
+
+    def _take_up_resent(self) -> None:
+        self._resent = self._store.changed_elsewhere() or self._resent
+        if self._resent:
+            self._lanes.wake(self._store.waiting_addresses())
+            self._resent = False
 
     def _prune(self) -> None:
         pruned = self._store.prune(self._clock.steady())
         if pruned.deliveries or pruned.watches:
             event(logger, logging.INFO, "pruned", deliveries=pruned.deliveries, watches=pruned.watches)
-
-
-def _subject(address: Address) -> str:
-    return f"{address.channel} {address.recipient}".rstrip()
 
 
 def _prepare_process(polls: int) -> None:

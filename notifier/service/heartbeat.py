@@ -27,18 +27,19 @@ class Heartbeat:
         """Start beating."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Stop after the call that is being made."""
+    def stop(self, patience: float) -> bool:
+        """Stop after the call that is being made; whether it has ended within so many seconds. No other follows it."""
         self._stopping.set()
         if self._thread is not threading.current_thread() and self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(patience)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         beat = 0
         while not self._stopping.wait(BEAT):
             beat += 1
             for every, call in self._tasks:
-                if beat % every == 0:
+                if beat % every == 0 and not self._stopping.is_set():
                     self._make(call)
 
     @staticmethod

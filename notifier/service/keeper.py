@@ -19,13 +19,13 @@ from notifier.decide import (
     incident_notice,
     incident_over_notice,
     is_over,
-    passes,
 )
 from notifier.deliver import Lanes
-from notifier.errors import StoreError
+from notifier.errors import StoreError, StoreWriteError
 from notifier.logs import event
 from notifier.model import (
     Address,
+    Api,
     Clock,
     Config,
     Delivery,
@@ -35,13 +35,13 @@ from notifier.model import (
     Incident,
     IncidentKind,
     Key,
-    Notice,
     Observation,
     State,
     Watch,
 )
 from notifier.poll import Poller
 from notifier.schedule import DueTable, hold_after, wait_after
+from notifier.service.audience import Audience
 from notifier.service.ledger import Ledger
 from notifier.store import Change, Owed, Store
 from notifier.transport import Answer
@@ -76,6 +76,8 @@ class _Known:
     states: dict[Key, State] = field(default_factory=dict)
     accounts: dict[str, AccountState] = field(default_factory=dict)
     incidents: dict[tuple[IncidentKind, str], Incident] = field(default_factory=dict)
+    renewed: dict[str, float] = field(default_factory=dict)
+    """Since when (steady) an account has its token and base_url: what was asked before says nothing about them."""
 
 
 class Keeper:
@@ -99,8 +101,9 @@ class Keeper:
         self._known = _Known()
         self._config: Config | None = None
         self._pollers: Mapping[str, Poller] = {}
-        self._addresses: Mapping[str, tuple[Address, ...]] = {}
+        self._audience: Audience  # from `configure` on
         self._ledger = Ledger(store, lanes, clock)
+        self._store_trouble: Incident | None = None
         self._stopping = False
         self.fatal: StoreError | None = None
         """Why the keeper gave up: the store is damaged, not merely full."""
@@ -158,9 +161,11 @@ class Keeper:
 
     @staticmethod
     def _call(posted: Callable[[], None]) -> None:
-        """Do what was posted. A mistake of ours in it must not stop the keeper."""
+        """Do what was posted. A mistake of ours in it must not stop the keeper, nor a full disk."""
         try:
             posted()
+        except StoreWriteError as error:
+            event(logger, logging.ERROR, "a change was not made", reason=error)
         except StoreError:
             raise
         except Exception:
@@ -178,14 +183,18 @@ class Keeper:
         return items
 
     def _handle(self, answered: Answered) -> _Landing:
-        """Decide on one answer. A mistake of ours in one must not stop the others."""
+        """Decide on one answer. A mistake of ours in one must not stop the others; what could not be decided is asked
+        again.
+        """
         try:
             return self._decide(answered)
+        except StoreWriteError as error:
+            event(logger, logging.WARNING, "store out of reach: asked again", id=answered.key.id, reason=error)
         except StoreError:
             raise
         except Exception:
             logger.exception("mistake in the program: the answer to %s was not understood", answered.key)
-            return _Landing(answered.key, None)
+        return _Landing(answered.key, None)
 
     def _decide(self, answered: Answered) -> _Landing:
         key = answered.key
@@ -193,7 +202,7 @@ class Keeper:
         if watch is None:
             return _Landing(key, None)
         now, wall = self._clock.steady(), self._clock.wall()
-        if is_over(self._known.states[key], watch, now):
+        if is_over(self._known.states[key], watch, now) or answered.asked_at < self._known.renewed.get(key.api, 0.0):
             return _Landing(key, None)
         seen = self._pollers[key.api].read(answered.answer, key.id, wall)
         self._ledger.polled(key)
@@ -202,7 +211,10 @@ class Keeper:
         decision = decide_watch(watch, before, seen, surroundings, now=now, wall=wall)
         if decision.record:
             notice = decision.notice
-            owed = () if notice is None else ((notice, self._audience(watch, before, notice)),)
+            owed: tuple[Owed, ...] = ()
+            if notice is not None:
+                told = self._addresses_told(watch, before, notice.ends)
+                owed = ((notice, self._audience.of_notice(watch, notice, told)),)
             self._ledger.change(Change(key, decision.after, owed))
         # Last, so that nothing that goes wrong above leaves a state whose notice is owed to nobody.
         self._known.states[key] = decision.after
@@ -218,7 +230,8 @@ class Keeper:
         if isinstance(seen, FailedPoll) and seen.failure is Failure.THROTTLED:
             hold = hold_after(seen, before.throttled, self._chance)
             self._table.hold(key.api, hold)
-            event(logger, logging.WARNING, "account held", api=key.api, seconds=hold, reason=seen.reason)
+            level = logging.DEBUG if before.throttled else logging.WARNING
+            event(logger, level, "account held", api=key.api, seconds=hold, reason=seen.reason)
         watches = self._table.watches(key.api)
         config = self._configured()
         decision = decide_account(
@@ -241,10 +254,13 @@ class Keeper:
         )
 
     def _forgive_failures(self, api: str) -> None:
-        """What failed before an account's incident was the account's trouble too: no watch is to be told for it."""
+        """What failed before an account's incident was the account's trouble too: no watch is to be told for it, nor
+        after a restart.
+        """
         for key, state in self._known.states.items():
             if key.api == api and state.failures and Event.UNREACHABLE not in state.troubles:
-                self._known.states[key] = replace(state, failures=0, failing_since=None)
+                self._known.states[key] = forgiven = replace(state, failures=0, failing_since=None)
+                self._ledger.change(Change(key, forgiven))
 
     def _log(self, watch: Watch, before: State, seen: Observation | FailedPoll, decision: Decision) -> None:
         api, prediction_id = watch.key
@@ -253,8 +269,9 @@ class Keeper:
             event(logger, logging.INFO, notice.event.value, api=api, id=prediction_id, before=notice.before,
                   status=notice.status, notice=notice.notice, why=decision.why)  # fmt: skip
         elif isinstance(seen, FailedPoll):
-            # A failure that repeats is logged when it changes, not each time.
-            level = logging.INFO if seen.reason != before.failure else logging.DEBUG
+            # A failure that repeats is logged when it changes, not each time; a whole account's was logged as such.
+            news = seen.reason != before.failure and decision.after.failure == seen.reason
+            level = logging.INFO if news else logging.DEBUG
             event(logger, level, "poll failed", api=api, id=prediction_id, reason=seen.reason, why=decision.why)
         else:
             level = logging.INFO if decision.record or "not believed" in decision.why else logging.DEBUG
@@ -262,29 +279,13 @@ class Keeper:
         if isinstance(seen, Observation) and seen.remark:
             event(logger, logging.WARNING, "odd answer", api=api, id=prediction_id, remark=seen.remark)
 
-    # --- who hears ---------------------------------------------------------------------------------------------------
-
-    def _audience(self, watch: Watch, before: State, notice: Notice) -> tuple[Address, ...]:
-        """Both event lists must let it through; the end of a trouble also goes wherever that trouble was told."""
-        config = self._configured()
-        names = [
-            name
-            for name in watch.rules.channels
-            if passes(watch.rules.events, notice) and passes(config.channels[name].events, notice)
-        ]
-        addresses = self._addresses_of(names)
-        if not notice.ends:
-            return addresses
+    def _addresses_told(self, watch: Watch, before: State, ends: tuple[str, ...]) -> list[Address]:
+        """The end of a trouble also goes wherever that trouble was told."""
+        if not ends:
+            return []
         since = before.watched_since if before.trouble_since is None else before.trouble_since
-        told = self._store.addresses_told(watch.key, [Event(trouble) for trouble in notice.ends], since)
-        reachable = {address for some in self._addresses.values() for address in some}
-        return tuple(dict.fromkeys((*addresses, *(address for address in told if address in reachable))))
-
-    def _operators(self, but: str | None = None) -> tuple[Address, ...]:
-        return self._addresses_of(name for name in self._configured().operators if name != but)
-
-    def _addresses_of(self, channels: Iterable[str]) -> tuple[Address, ...]:
-        return tuple(address for name in channels for address in self._addresses.get(name, ()))
+        told = self._store.addresses_told(watch.key, [Event(trouble) for trouble in ends], since)
+        return told + self._ledger.owed_to(watch.key, ends)
 
     def _configured(self) -> Config:
         if self._config is None:
@@ -299,12 +300,14 @@ class Keeper:
         One that was `announced` already, from memory, is only recorded.
         """
         place = (incident.kind, incident.subject)
-        known = place in self._known.incidents
+        known = self._known.incidents.get(place)
+        if known is not None:
+            incident = replace(incident, since=known.since)
         self._known.incidents[place] = incident
         event(logger, logging.ERROR, "incident", kind=incident.kind.value, subject=incident.subject,
               detail=incident.detail)  # fmt: skip
-        notice, operators = self._incident_owed(incident, incident_notice(incident, self._clock.wall()))
-        owed = [] if known else [(notice, () if announced else operators)]
+        notice = incident_notice(incident, self._clock.wall())
+        owed = [] if known is not None else [(notice, () if announced else self._audience.of_incident(incident))]
         self._ledger.owe(lambda now: self._store.open_incident(incident, owed, now))
 
     def end_incident(self, kind: IncidentKind, subject: str) -> None:
@@ -314,28 +317,30 @@ class Keeper:
             return
         event(logger, logging.INFO, "incident over", kind=kind.value, subject=subject)
         notice = incident_over_notice(incident, self._clock.steady(), self._clock.wall())
-        owed = [self._incident_owed(incident, notice)]
+        owed = [(notice, self._audience.of_incident(incident))]
         self._ledger.owe(lambda now: self._store.close_incident(kind, subject, owed, now))
-
-    def _incident_owed(self, incident: Incident, notice: Notice) -> Owed:
-        # A channel in trouble does not hear of its own trouble: the others do.
-        channel = _channel_of(incident.subject) if incident.kind is IncidentKind.CHANNEL else None
-        return notice, self._operators(but=channel)
 
     # --- the store ---------------------------------------------------------------------------------------------------
 
     def _commit(self) -> None:
-        """Write what is owed. Trouble with that cannot be recorded, so it is told from memory, once."""
-        began, ended = self._ledger.commit()
-        if began is not None:
-            self._lanes.announce(incident_notice(began, self._clock.wall()), self._operators())
-        if ended is not None:
-            self.begin_incident(ended, announced=True)
-            self.end_incident(ended.kind, ended.subject)
-            self._commit()
+        """Write what is owed."""
+        self._ledger.commit()
+        self._tell_of_store()
 
     def _write_polls(self) -> None:
         self._ledger.write_polls(self._known.states, self._table.seconds_to)
+        self._tell_of_store()
+
+    def _tell_of_store(self) -> None:
+        """Trouble with writing cannot be recorded, so it is told from memory, once; its end is recorded and told."""
+        before, self._store_trouble = self._store_trouble, self._ledger.trouble
+        if before is None and self._store_trouble is not None:
+            notice = incident_notice(self._store_trouble, self._clock.wall())
+            self._lanes.announce(notice, self._audience.of_incident(self._store_trouble))
+        if before is not None and self._store_trouble is None:
+            self.begin_incident(before, announced=True)
+            self.end_incident(before.kind, before.subject)
+            self._commit()
 
     # --- configuration -----------------------------------------------------------------------------------------------
 
@@ -346,13 +351,15 @@ class Keeper:
 
         Raises StoreError, and then nothing was applied.
         """
+        self._commit()  # what the store says of a watch that comes back must be the latest
         known = self._known
         new = {watch.key: watch for watch in config.watches}
         removed = known.watches.keys() - new.keys()
         added = [key for key in new if key not in known.watches]
         self._learn(added, removed)
-        self._settle_incidents(config)
-        self._config, self._pollers, self._addresses = config, pollers, addresses
+        before, self._config, self._pollers = self._config, config, pollers
+        self._audience = Audience(config, addresses)
+        self._settle_incidents({} if before is None else before.apis)
         changed = [key for key, watch in known.watches.items() if key in new and new[key].rules != watch.rules]
         known.watches = new
         self._table.drop(removed)
@@ -379,9 +386,11 @@ class Keeper:
         if self._config is None:
             back: Collection[Key] = set(self._store.keep_listed(added, now))
             found = self._store.load_states(now)
-        else:
+        elif added or removed:
             back = added
             found = self._store.relist(added, removed, now)
+        else:
+            back, found = (), {}
         for key in removed:
             self._known.states.pop(key, None)
         for key in added:
@@ -389,24 +398,25 @@ class Keeper:
             if state is None:
                 state = State(watched_since=now)
                 self._ledger.change(Change(key, state))
-            elif state.let_go and key in back:  # whoever puts it on the list again wants it watched again
+            elif key in back and not state.done:  # whoever puts it on the list again wants it watched again
                 state = replace(state, let_go=False, watched_since=now)
                 self._ledger.change(Change(key, state))
             self._known.states[key] = state
 
-    def _settle_incidents(self, config: Config) -> None:
+    def _settle_incidents(self, before: Mapping[str, Api]) -> None:
         """A new token, or another base_url, deserves a new try at once; what is gone can be in no trouble."""
-        old = {} if self._config is None else self._config.apis
-        for name, api in old.items():
-            changed = config.apis.get(name)
+        apis = self._configured().apis
+        for name, api in before.items():
+            changed = apis.get(name)
             if changed is not None and (changed.token, changed.base_url) == (api.token, api.base_url):
                 continue
             self._known.accounts.pop(name, None)
+            self._known.renewed[name] = self._clock.steady()
             if changed is not None:
                 self.end_incident(IncidentKind.API, name)
                 self._table.all_due(name)
         for kind, subject in list(self._known.incidents):
-            if not _exists(config, kind, subject):
+            if not self._audience.knows(kind, subject):
                 del self._known.incidents[kind, subject]
                 self._ledger.owe(partial(self._close_silently, kind, subject))
 
@@ -420,24 +430,10 @@ class Keeper:
         """
         for incident in incidents:
             self._known.incidents[incident.kind, incident.subject] = incident
-        self._settle_incidents(self._configured())
+        self._settle_incidents({})
         for (kind, subject), incident in list(self._known.incidents.items()):
             if kind in (IncidentKind.CONFIG, IncidentKind.STORE):
                 self.end_incident(kind, subject)
             elif kind is IncidentKind.API:
                 self._known.accounts[subject] = AccountState(incident=incident)
                 self._table.probe(subject, first_wait=0.0)
-
-
-def _exists(config: Config, kind: IncidentKind, subject: str) -> bool:
-    """Whether what an incident is about is still configured."""
-    if kind is IncidentKind.API:
-        return subject in config.apis
-    if kind is IncidentKind.CHANNEL:
-        return _channel_of(subject) in config.channels
-    return True
-
-
-def _channel_of(subject: str) -> str:
-    """An incident of a channel is about one of its addresses: `team`, or `mail o…l@example.com`."""
-    return subject.split(" ", 1)[0]

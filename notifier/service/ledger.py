@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from notifier.deliver import Lanes
 from notifier.errors import StoreWriteError
 from notifier.logs import event
-from notifier.model import Clock, Delivery, Incident, IncidentKind, Key, State
+from notifier.model import Address, Clock, Delivery, Incident, IncidentKind, Key, State
 from notifier.store import Change, Polled, Store
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,8 @@ class Ledger:
         self._writes: list[Write] = []
         self._polls: dict[Key, float] = {}
         self._next_polls = 0.0
-        self._trouble: Incident | None = None
+        self.trouble: Incident | None = None
+        """That, and since when, nothing can be written."""
 
     def change(self, change: Change) -> None:
         """Have a state and its notices recorded, all changes there are in one transaction."""
@@ -52,24 +53,35 @@ class Ledger:
             return RETRY
         return max(0.0, self._next_polls - time.monotonic()) if self._polls else None
 
-    def commit(self) -> tuple[Incident | None, Incident | None]:
+    def owed_to(self, key: Key, events: Collection[str]) -> list[Address]:
+        """Who is to hear of one of these events of a prediction, as far as that is not recorded yet."""
+        return [
+            address
+            for change in self._changes
+            if change.key == key
+            for notice, addresses in change.notices
+            if not notice.names.isdisjoint(events)
+            for address in addresses
+        ]
+
+    def commit(self) -> None:
         """Write what is owed. What cannot be written now is kept, told to nobody, and written by a later call.
 
-        Returns the trouble that began with this call and the one that ended with it. Raises StoreError when the store
-        is damaged, not merely full or locked.
+        `trouble` says how that went. Raises StoreError when the store is damaged, not merely full or locked.
         """
         try:
             while self._changes or self._writes:
                 self._write_next()
+                if not self._changes and not self._writes:
+                    self.trouble = None
         except StoreWriteError as error:
-            if self._trouble is not None:
-                return None, None
+            self._note_trouble(error)
+
+    def _note_trouble(self, error: StoreWriteError) -> None:
+        if self.trouble is None:
             event(logger, logging.ERROR, "store cannot be written", reason=error)
             since = self._clock.steady()
-            self._trouble = Incident(IncidentKind.STORE, self._store.path.name, since=since, detail=str(error))
-            return self._trouble, None
-        ended, self._trouble = self._trouble, None
-        return None, ended
+            self.trouble = Incident(IncidentKind.STORE, self._store.path.name, since=since, detail=str(error))
 
     def _write_next(self) -> None:
         now = self._clock.steady()
@@ -96,6 +108,9 @@ class Ledger:
                 rows.append(Polled(key, states[key], last_polled, None if seconds is None else wall + seconds))
         try:
             self._store.touch(rows)
-            self._polls.clear()
         except StoreWriteError as error:
-            event(logger, logging.WARNING, "last polls not noted", reason=error)
+            self._note_trouble(error)
+            return
+        self._polls.clear()
+        if not self._changes and not self._writes:
+            self.trouble = None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+import stat
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from notifier.config import files_of
+from notifier.config.files import MAX_BYTES
 from notifier.model import Config, Key
 
 SHRINK_WAIT = 30.0
@@ -14,7 +17,9 @@ SHRINK_WAIT = 30.0
 MANY_WATCHES = 10
 """With fewer watches than this an edit may remove any number at once."""
 
-Fingerprint = tuple[tuple[str, str], ...]
+NOT_LOOKED_AT = "not looked at"
+
+Fingerprint = tuple[tuple[Path, str], ...]
 
 
 def shrinks(before: Collection[Key], after: Collection[Key]) -> bool:
@@ -24,13 +29,25 @@ def shrinks(before: Collection[Key], after: Collection[Key]) -> bool:
     return len(before) >= MANY_WATCHES and removed * 2 > len(before)
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A file's content as it was read, and how the file looked from outside."""
+
+    outside: tuple[int, ...]
+    digest: str
+    again: bool = False
+    """Read at two looks: what is written within one tick of the file system's clock does not show from outside."""
+
+
 class ConfigurationWatch:
-    """Compares the files' content with what was last acted on. For one thread."""
+    """Compares the files' content with what was last acted on. For one thread; never waits, whatever the files are."""
 
     def __init__(self, config: Config, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._digests: dict[Path, tuple[tuple[int, int, int], str]] = {}
+        self._read: dict[Path, _Read] = {}
         self._config = config
+        self._also: tuple[Path, ...] = ()
+        """Files with mistakes that the last good configuration does not know."""
         self._acted_on = self._last_look = self._fingerprint()
         self._held_since: float | None = None
 
@@ -53,27 +70,38 @@ class ConfigurationWatch:
         """Whether such an edit waits."""
         return self._held_since is not None
 
-    def acted(self, config: Config | None) -> None:
-        """The content of the last look was taken over (`config`), or refused for good (None)."""
+    def acted(self, config: Config | None, mistaken: Iterable[Path] = ()) -> None:
+        """The content of the last look was taken over (`config`), or refused for good (None) for mistakes in these."""
         if config is not None:
             self._config = config
+        self._also = tuple(dict.fromkeys(mistaken))
         self._held_since = None
-        # Taken before the files were read again, so that an edit made meanwhile is still seen as one.
-        self._acted_on = self._last_look
+        # From before the files were read again, so that an edit made meanwhile is still seen as one. A file that is
+        # new to the configuration was not looked at then: only two looks that agree on it show that it was whole.
+        looked_at = dict(self._last_look)
+        self._acted_on = tuple((path, looked_at.get(path, NOT_LOOKED_AT)) for path in self._files())
+
+    def _files(self) -> list[Path]:
+        return list(dict.fromkeys((*files_of(self._config), *self._also)))
 
     def _fingerprint(self) -> Fingerprint:
-        return tuple((str(path), self._digest(path)) for path in files_of(self._config))
+        files = self._files()
+        self._read = {path: read for path, read in self._read.items() if path in files}
+        return tuple((path, self._digest(path)) for path in files)
 
     def _digest(self, path: Path) -> str:
         """The content's digest, read again only when the file looks different from outside."""
         try:
             status = path.stat()
-            outside = (status.st_mtime_ns, status.st_size, status.st_ino)
-            known = self._digests.get(path)
-            if known is None or known[0] != outside:
-                known = (outside, hashlib.sha256(path.read_bytes()).hexdigest())
-                self._digests[path] = known
+            outside = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+                return f"not to be read: {outside}"
+            known = self._read.get(path)
+            if known is None or known.outside != outside:
+                self._read[path] = known = _Read(outside, hashlib.sha256(path.read_bytes()).hexdigest())
+            elif not known.again:
+                self._read[path] = known = _Read(outside, hashlib.sha256(path.read_bytes()).hexdigest(), again=True)
         except OSError as error:
-            self._digests.pop(path, None)
+            self._read.pop(path, None)
             return f"unreadable: {error.strerror}"
-        return known[1]
+        return known.digest
