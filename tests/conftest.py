@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+from notifier.transport import Transport
+from tests.standins.api import ApiStandIn
+from tests.standins.slack import SlackStandIn
+
 SETTINGS = (
     "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY",
     "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy", "NETRC", "NOTIFIER_CONFIG", "STATE_DIRECTORY",
@@ -41,6 +45,29 @@ def _no_network_by_accident() -> Iterator[None]:
 
 def _is_here(host: str) -> bool:
     return host == "localhost" or ipaddress.ip_address(host).is_loopback
+
+
+@pytest.fixture
+def api() -> Iterator[ApiStandIn]:
+    """A prediction API on loopback."""
+    with ApiStandIn() as api:
+        yield api
+
+
+@pytest.fixture
+def slack() -> Iterator[SlackStandIn]:
+    """Slack, behind a proxy of its own."""
+    with SlackStandIn() as slack:
+        yield slack
+
+
+@pytest.fixture
+def transport() -> Iterator[Transport]:
+    """A running transport."""
+    transport = Transport()
+    transport.start()
+    yield transport
+    transport.close()
 
 
 _skipped: list[str] = []

@@ -19,18 +19,6 @@ LINK = "https://replicate.delivery/x/out-0.png?sig=abc"
 
 
 @pytest.fixture
-def api() -> Iterator[ApiStandIn]:
-    with ApiStandIn() as api:
-        yield api
-
-
-@pytest.fixture
-def slack() -> Iterator[SlackStandIn]:
-    with SlackStandIn() as slack:
-        yield slack
-
-
-@pytest.fixture
 def smtp() -> Iterator[SMTPStandIn]:
     with SMTPStandIn() as smtp:
         yield smtp

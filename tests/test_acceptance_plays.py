@@ -154,12 +154,6 @@ def api() -> Iterator[ApiStandIn]:
         yield api
 
 
-@pytest.fixture
-def slack() -> Iterator[SlackStandIn]:
-    with SlackStandIn() as slack:
-        yield slack
-
-
 def told_of(history: list[dict[str, Any]]) -> dict[str, list[Told]]:
     told: dict[str, list[Told]] = {prediction_id: [] for prediction_id in LIVES}
     for notice in history:

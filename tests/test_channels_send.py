@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifier.channels import Target, reasons, send, targets
-from notifier.channels.library import Record
+from notifier.channels.plugins import Record
 from notifier.channels.urls import secret_parts
 from notifier.errors import DeliveryError
 from notifier.model import Address, Channel, Message, Secret

@@ -186,16 +186,16 @@ def test_attempts_that_hang_do_not_pile_up_and_hold_no_other_address(slack: Slac
 
 
 def test_a_slow_slack_is_waited_for_longer_than_apprise_would(slack: SlackStandIn) -> None:
-    from notifier.channels import library
+    from notifier.channels import plugins
 
-    parsed = library.parse(HOOK)
+    parsed = plugins.parse(HOOK)
     assert parsed
-    plugin = library.build(parsed)
+    plugin = plugins.build(parsed)
     assert plugin
     assert plugin.request_timeout == (10.0, 45.0)
-    chosen = library.parse(f"{HOOK}?cto=3&rto=7")
+    chosen = plugins.parse(f"{HOOK}?cto=3&rto=7")
     assert chosen
-    built = library.build(chosen)
+    built = plugins.build(chosen)
     assert built
     assert built.request_timeout == (3.0, 7.0)
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from notifier.channels import inspect, library, masked, targets
+from notifier.channels import inspect, masked, plugins, targets
 from notifier.model import Address, Channel, Secret
 
 TOKENS = "T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7"
@@ -57,14 +57,14 @@ def test_a_url_is_split_into_one_for_each_recipient(url: str, recipients: list[s
 
 @pytest.mark.parametrize("url", [url for url, recipients in SPLITS.items() if recipients != [""]])
 def test_what_the_plugin_makes_of_each_part_is_the_whole_but_for_its_recipients(url: str) -> None:
-    whole = library.parse(url)
+    whole = plugins.parse(url)
     assert whole
-    plugin = library.build(whole)
+    plugin = plugins.build(whole)
     assert plugin
     for target in targets(Channel("team", Secret(url))):
-        part = library.parse(target.url.reveal())
+        part = plugins.parse(target.url.reveal())
         assert part
-        alone = library.build(part)
+        alone = plugins.build(part)
         assert alone
         given, kept = vars(plugin), vars(alone)
         names = {
@@ -137,9 +137,9 @@ def test_what_a_channel_takes(url: str, limits: tuple[int, int]) -> None:
     ],
 )
 def test_title_and_body_together_fit_a_small_channel(url: str) -> None:
-    parsed = library.parse(url)
+    parsed = plugins.parse(url)
     assert parsed
-    plugin = library.build(parsed)
+    plugin = plugins.build(parsed)
     assert plugin
     (target,) = targets(Channel("team", Secret(url)))
     assert 50 <= target.title_limit < target.body_limit
@@ -201,8 +201,8 @@ def test_a_url_is_checked_without_being_shown(
 
 def test_a_scheme_whose_package_is_missing_names_the_package() -> None:
     missing = [
-        name for name in sorted(library.schemes() - library.DESKTOP)
-        if (plugin := library.plugin_class(name)) and not plugin.enabled
+        name for name in sorted(plugins.schemes() - plugins.DESKTOP)
+        if (plugin := plugins.plugin_class(name)) and not plugin.enabled
     ]  # fmt: skip
     if not missing:
         pytest.skip("every package that Apprise's plugins can use is installed")

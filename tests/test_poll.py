@@ -23,24 +23,10 @@ TOKEN = "r8_secret-token"
 NOW = 1_790_000_000.0
 
 
-@pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "http_proxy", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture
 def api() -> Iterator[ApiStandIn]:
     with ApiStandIn(token=TOKEN) as standin:
         yield standin
-
-
-@pytest.fixture
-def transport() -> Iterator[Transport]:
-    transport = Transport()
-    transport.start()
-    yield transport
-    transport.close()
 
 
 def poller_of(api: ApiStandIn, transport: Transport, *, timeout: float = 20.0, token: str = TOKEN) -> Poller:

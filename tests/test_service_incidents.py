@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from notifier.errors import StoreError, StoreWriteError
-from notifier.model import Address, Config, Incident, IncidentKind, Key, Secret
+from notifier.model import Address, Channel, Config, Incident, IncidentKind, Key, Secret
 from notifier.service.audience import Audience
 from notifier.service.keeper import Answered
-from tests.standins.api import as_response, plain
+from tests.builders import a_notice
+from tests.standins.api import as_response, plain, problem
 from tests.test_service_keeper import ABC, API, BUSY, LINK, MISSING, REFUSED, START, Bench, running, watch
 
 A = Key("here", "a")
@@ -290,3 +292,113 @@ def test_a_watch_that_comes_back_after_longer_than_watch_for_is_not_let_go_at_on
         bench.now += 601
         bench.answer("a", plain("a", "processing"))
         assert bench.events() == [("let_go", "a", "processing")]
+
+
+# --- changed lists -----------------------------------------------------------------------------------------------
+
+
+def test_recovered_follows_the_trouble_where_the_watch_tells_nothing_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while the trouble waits for room on the disk; but not to a channel that is gone."""
+    with running(tmp_path, [watch("a", channels=("mail", "team"))]) as bench:
+        with monkeypatch.context() as patch:
+            patch.setattr(bench.store, "record", full)
+            for _ in range(3):
+                bench.answer("a", MISSING)
+                bench.now += 61
+            without = bench.configuration([watch("a", channels=())])
+            reload(bench, replace(without, channels={"mail": without.channels["mail"]}))
+            bench.answer("a", plain("a", "processing"))
+        bench.answer("a", plain("a", "processing"))
+        told = {row.event: row.deliveries for row in bench.store.history(None, 9) if row.key}
+        assert [each.address.channel for each in told["lost"]] == ["mail", "team"]
+        assert [each.address.channel for each in told["recovered"]] == ["mail"]
+
+
+def test_a_watch_that_is_removed_and_added_again_at_once_keeps_what_was_just_seen(tmp_path: Path) -> None:
+    with running(tmp_path, [watch("a")]) as bench:
+        bench.table.take()
+        gate = threading.Event()
+
+        def wait() -> None:
+            assert gate.wait(10)
+
+        bench.keeper.post(wait)
+        bench.keeper.put(Answered(A, bench.now, as_response(plain("a", "failed", error="no"))))
+        bench.keeper.post(lambda: bench.apply(bench.configuration([])))
+        bench.keeper.post(lambda: bench.apply(bench.config))
+        gate.set()
+        bench.settle()
+        assert bench.table.seconds_to(A) is None
+        assert bench.events() == [("status", "a", "failed")]
+
+
+def test_changed_rules_of_a_watch_are_gone_by_at_once(tmp_path: Path) -> None:
+    short = watch("a", watch_for=60.0, stuck_after=9000.0)
+    with running(tmp_path, [short, watch("b")]) as bench:
+        bench.table.take()
+        bench.answer("b", plain("b", "processing"))
+        bench.now += 61
+        bench.answer("a", plain("a", "processing"))
+        assert bench.table.seconds_to(A) is None
+        longer = watch("a", watch_for=3600.0, stuck_after=9000.0)
+        reload(bench, bench.configuration([longer, watch("b", interval=100.0)]))
+        assert sorted(bench.table.take()) == [A, Key("here", "b")]
+        bench.answer("b", plain("b", "processing"))
+        assert bench.table.seconds_to(Key("here", "b")) == 100.0
+        reload(bench, bench.configuration([longer, watch("b", interval=40.0)]))
+        assert bench.table.seconds_to(Key("here", "b")) == 40.0
+        reload(bench, bench.configuration([short, watch("b", interval=40.0)]))
+        assert bench.table.seconds_to(A) is None
+
+
+def test_a_reload_that_changes_no_list_needs_no_room_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(tmp_path, [watch("a")]) as bench:
+        monkeypatch.setattr(bench.store, "relist", full)
+        bench.table.take()
+        bench.answer("a", plain("a", "processing"))
+        reload(bench, bench.configuration([watch("a", interval=7.0)]))
+        assert bench.table.seconds_to(A) == 7.0
+
+
+# --- waiting -----------------------------------------------------------------------------------------------------
+
+
+def test_a_429_holds_the_account_and_a_word_with_any_other_failure_the_watch(tmp_path: Path) -> None:
+    with running(tmp_path, [*ABC, watch("d")]) as bench:
+        bench.table.take()
+        bench.answer("b", problem(503, detail="busy", Retry_After="45"))
+        bench.answer("a", problem(429, detail="slow down", Retry_After="300"))
+        assert bench.table.seconds_to(Key("here", "b")) == pytest.approx(45, abs=1)
+        bench.answer("c", plain("c", "processing"))
+        bench.answer("d", plain("d", "processing"))
+        bench.now += 299
+        assert bench.table.take() == []
+        bench.now += 1
+        assert sorted(bench.table.take()) == [Key("here", name) for name in "abcd"]
+
+
+# --- who hears ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("watch_events", "channel_events", "names", "hears"),
+    [
+        ({"all"}, {"all"}, {"status", "failed"}, True),
+        ({"status"}, {"failed"}, {"status", "failed"}, True),
+        ({"error"}, {"all"}, {"status", "failed"}, False),
+        ({"all"}, {"error"}, {"status", "failed"}, False),
+        ({"error"}, {"error"}, {"status", "failed", "error"}, True),
+    ],
+)
+def test_both_event_lists_must_let_a_notice_through(
+    tmp_path: Path, watch_events: set[str], channel_events: set[str], names: set[str], *, hears: bool
+) -> None:
+    team = Channel("team", Secret("json://x"), events=frozenset(channel_events))
+    config = Config(tmp_path, (), {}, {"team": team}, (), (), "sqlite://")
+    audience = Audience(config, {"team": (Address("team", ""),)})
+    listed = watch("a", events=frozenset(watch_events))
+    assert audience.of_notice(listed, a_notice(*names)) == ((Address("team", ""),) if hears else ())

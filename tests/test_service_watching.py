@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,63 @@ def test_an_edit_that_shrinks_may_be_acted_on_after_30_seconds_that_a_new_edit_s
     bench.now += SHRINK_WAIT
     assert bench.looks() == [True]
     assert bench.watch.may_shrink()
+
+
+def test_an_included_file_that_is_removed_is_one_edit(bench: Bench, tmp_path: Path) -> None:
+    more = tmp_path / "more.yaml"
+    more.write_text("- a\n")
+    bench.config = replace(bench.config, files=(bench.path, more), include=("more.yaml",))
+    bench.watch = ConfigurationWatch(bench.config, lambda: bench.now)
+    more.unlink()
+    assert bench.looks(2) == [False, True]
+    bench.watch.acted(replace(bench.config, files=(bench.path,)))
+    assert bench.looks(3) == [False] * 3
+
+
+def test_a_file_that_is_new_to_the_configuration_must_have_been_whole(bench: Bench, tmp_path: Path) -> None:
+    """It was read when the edit that includes it was acted on, but nobody had looked at it before."""
+    (tmp_path / "more.yaml").write_text("- a\n")
+    bench.path.write_text("include: more.yaml\n")
+    assert bench.looks(2) == [False, True]
+    known = replace(bench.config, files=(bench.path, tmp_path / "more.yaml"))
+    bench.watch.acted(known)
+    assert bench.looks(2) == [False, True]
+    bench.watch.acted(known)
+    assert bench.looks(3) == [False] * 3
+
+
+def test_mending_a_file_that_only_the_refused_configuration_has_is_an_edit(bench: Bench, tmp_path: Path) -> None:
+    new = tmp_path / "new.yaml"
+    new.write_text("- {idd: a}\n")
+    bench.path.write_text("include: new.yaml\n")
+    assert bench.looks(2) == [False, True]
+    bench.watch.acted(None, [bench.path, new])
+    assert bench.looks(2) == [False, True]
+    bench.watch.acted(None, [new])
+    assert bench.looks(3) == [False] * 3
+    new.write_text("- {id: a}\n")
+    assert bench.looks(2) == [False, True]
+    bench.watch.acted(replace(bench.config, files=(bench.path, new)))
+    assert bench.looks(3) == [False] * 3
+
+
+def test_an_edit_that_does_not_show_from_outside_is_seen(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the same length, and within one tick of the file system's clock."""
+    before = bench.path.stat()
+    genuine = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda path, **how: before if path == bench.path else genuine(path, **how))
+    bench.path.write_text("two\n")
+    assert bench.looks(2) == [False, True]
+
+
+def test_what_cannot_be_read_to_its_end_is_not_waited_for(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "watchlist.d").mkdir()
+    os.mkfifo(tmp_path / "watchlist.d" / "pipe.yaml")
+    assert bench.looks(2) == [False, True]
+    bench.watch.acted(bench.config)
+    with (tmp_path / "watchlist.d" / "long.yaml").open("wb") as file:
+        file.truncate(2**40)
+    assert bench.looks(2) == [False, True]
+    bench.watch.acted(bench.config)
+    (tmp_path / "watchlist.d" / "folder.yaml").mkdir()
+    assert bench.looks(2) == [False, True]

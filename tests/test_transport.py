@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import threading
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -21,26 +20,6 @@ from tests.standins.api import ApiStandIn, plain, sends
 MIB = 2**20
 SHORT = 1.0
 """A deadline, in seconds, for those who are bound to miss it."""
-
-
-@pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "http_proxy", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def api() -> Iterator[ApiStandIn]:
-    with ApiStandIn() as standin:
-        yield standin
-
-
-@pytest.fixture
-def transport() -> Iterator[Transport]:
-    transport = Transport()
-    transport.start()
-    yield transport
-    transport.close()
 
 
 def prepared(url: str, method: str = "GET", **settings: Any) -> requests.PreparedRequest:

@@ -4,57 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Any
 
 import pytest
 import requests
 
-from notifier.transport import Answer, Kind, Transport, TransportError
+from notifier.transport import Answer, Kind, Transport
 from notifier.transport.exchange import Buffered
 from tests.standins import api as misbehaving
 from tests.standins.api import ApiStandIn
-
-MIB = 2**20
-
-
-@pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "http_proxy", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def api() -> Iterator[ApiStandIn]:
-    with ApiStandIn() as standin:
-        yield standin
-
-
-@pytest.fixture
-def transport() -> Iterator[Transport]:
-    transport = Transport()
-    transport.start()
-    yield transport
-    transport.close()
-
-
-def prepared(url: str, method: str = "GET", **settings: Any) -> requests.PreparedRequest:
-    return requests.Request(method, url, **settings).prepare()
-
-
-def ask(transport: Transport, url: str, *, timeout: float = 20.0, max_body: int = MIB) -> Answer:
-    return transport.exchange(prepared(url), timeout=timeout, max_body=max_body)
-
-
-def answered(answer: Answer) -> requests.Response:
-    assert isinstance(answer, requests.Response), answer
-    return answer
-
-
-def failed(answer: Answer) -> TransportError:
-    assert isinstance(answer, TransportError), answer
-    return answer
+from tests.test_transport import MIB, answered, ask, failed, prepared
 
 
 def test_what_was_submitted_before_the_start_is_carried_then(api: ApiStandIn) -> None:

@@ -76,12 +76,6 @@ class Proxy(socketserver.ThreadingTCPServer):
         self.server_close()
 
 
-@pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture
 def proxy() -> Iterator[Proxy]:
     with Proxy() as proxy:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from notifier.channels.library import Record
+from notifier.channels.plugins import Record
 from notifier.errors import DeliveryError
 
 _HTTP_STATUS = re.compile(r"\berror=(\d{3})\b")

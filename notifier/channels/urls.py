@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
-from notifier.channels import library
+from notifier.channels import plugins
 from notifier.model import Address, Channel, Secret
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def targets(channel: Channel) -> tuple[Target, ...]:
     that Apprise cannot read, is one address.
     """
     url = channel.url.reveal().strip()
-    parsed = library.parse(url)
-    plugin = library.build(parsed) if parsed else None
+    parsed = plugins.parse(url)
+    plugin = plugins.build(parsed) if parsed else None
     if not parsed or not plugin:
         return (Target(Address(channel.name, ""), "", channel.url),)
     limits = _limits(plugin)
@@ -101,7 +101,7 @@ def _limits(plugin: NotifyBase) -> tuple[int, int]:
 # --- one URL per recipient --------------------------------------------------------------------------------------------
 
 
-def _split(url: str, parsed: library.Parsed, plugin: NotifyBase) -> list[tuple[str, str]] | None:
+def _split(url: str, parsed: plugins.Parsed, plugin: NotifyBase) -> list[tuple[str, str]] | None:
     """(recipient, URL that reaches it alone) for each; None where the URL has no recipients or cannot be split."""
     if parsed["schema"] in _MAIL:
         base, kept = _without(url, ("to", "cc", "bcc"))
@@ -110,7 +110,7 @@ def _split(url: str, parsed: library.Parsed, plugin: NotifyBase) -> list[tuple[s
             for who, name in _mail_recipients(plugin).items()
         ]
     elif parsed["schema"] == "slack":
-        base, kept = _without(url if library.scheme(url) == "slack" else _slack_url(url, parsed), ("to",))
+        base, kept = _without(url if plugins.scheme(url) == "slack" else _slack_url(url, parsed), ("to",))
         base += "".join(f"/{quote(entry, safe='')}" for entry in _slack_tokens(parsed))
         split = [
             (who, _with_query(f"{base}/{quote(given, safe='')}", kept))
@@ -142,13 +142,13 @@ def _slack_recipients(plugin: Any) -> dict[str, str]:
     return {channel if channel[0] in "#@+" or "@" in channel else f"#{channel}": channel for channel in given}
 
 
-def _slack_url(url: str, parsed: library.Parsed) -> str:
+def _slack_url(url: str, parsed: plugins.Parsed) -> str:
     """The Apprise form of a webhook's web address (https://hooks.slack.com/services/...)."""
     _, _, query = url.partition("?")
     return f"slack://{parsed['host']}{parsed['fullpath'] or ''}?{query}"
 
 
-def _slack_tokens(parsed: library.Parsed) -> list[str]:
+def _slack_tokens(parsed: plugins.Parsed) -> list[str]:
     """The entries of the path that are not channels: a webhook's second and third token."""
     entries = [unquote(entry) for entry in (parsed["fullpath"] or "").split("/") if entry]
     return [] if unquote(parsed["host"]).startswith("xo") else entries[:2]
@@ -170,10 +170,10 @@ def _parameter(pair: str) -> str:
     return unquote(pair.partition("=")[0]).strip().lower()
 
 
-def _reaches_only(who: str, url: str, parsed: library.Parsed, plugin: Any) -> bool:
+def _reaches_only(who: str, url: str, parsed: plugins.Parsed, plugin: Any) -> bool:
     """Whether the plugin reads this URL as the whole one but for its recipients, of which it has only this one."""
-    again = library.parse(url)
-    alone: Any = library.build(again) if again else None
+    again = plugins.parse(url)
+    alone: Any = plugins.build(again) if again else None
     if not again or not alone:
         return False
     where = {"targets", "cc", "bcc", "qsd", "fullpath", "path", "query", "url", "tag", "asset"}
@@ -191,47 +191,47 @@ def _reaches_only(who: str, url: str, parsed: library.Parsed, plugin: Any) -> bo
 def inspect(url: Secret) -> tuple[str | None, str | None]:
     """(why the URL cannot be used, what to know about it), each without any part of it that might be secret."""
     given = url.reveal().strip()
-    found = library.addresses(given)
+    found = plugins.addresses(given)
     if len(found) > 1:
         return f"it holds {len(found)} addresses: give each one a channel of its own", None
     problem = _scheme_problem(given)
     if problem:
         return problem, None
-    said: list[library.Record] = []
-    with library.records(said.append):
-        parsed = library.parse(given)
-        plugin = library.build(parsed) if parsed else None
+    said: list[plugins.Record] = []
+    with plugins.records(said.append):
+        parsed = plugins.parse(given)
+        plugin = plugins.build(parsed) if parsed else None
     if not parsed or not plugin:
-        return _unreadable(library.scheme(given) or ""), None
+        return _unreadable(plugins.scheme(given) or ""), None
     problem = _recipient_problem(parsed, plugin, said)
     return (problem, None) if problem else (None, "; ".join(_remarks(given, parsed, plugin)) or None)
 
 
 def _scheme_problem(given: str) -> str | None:
-    name = library.scheme(given)
+    name = plugins.scheme(given)
     if name is None:
         return "it is not an Apprise URL: it does not begin with a scheme such as slack:// or mailtos://"
-    if name in library.DESKTOP:
+    if name in plugins.DESKTOP:
         return f"{name}:// needs a desktop or a device at this machine, which a daemon does not have"
-    if name in library.schemes():
-        plugin = library.plugin_class(name)
+    if name in plugins.schemes():
+        plugin = plugins.plugin_class(name)
         if plugin is None or not plugin.enabled:
             packages = (plugin.requirements.get("packages_required") if plugin else None) or "something"
             needed = packages if isinstance(packages, str) else ", ".join(map(str, packages))
             return f"{name}:// needs {needed}, which is not installed"
         return None
     if name in ("http", "https"):
-        native = library.parse(given) is not None
+        native = plugins.parse(given) is not None
         return (
             None if native else "Apprise knows no service at this web address; json:// posts to any (jsons:// by TLS)"
         )
-    near = difflib.get_close_matches(name, library.schemes() - library.DESKTOP, n=1)
+    near = difflib.get_close_matches(name, plugins.schemes() - plugins.DESKTOP, n=1)
     meant = f"; did you mean {near[0]}://?" if near else ""
     return f"Apprise knows no {name}://{meant}"
 
 
 def _unreadable(name: str) -> str:
-    plugin = library.plugin_class(name)
+    plugin = plugins.plugin_class(name)
     if plugin is None:
         return "Apprise cannot read it"
     templates: tuple[str, ...] = plugin.templates
@@ -239,7 +239,7 @@ def _unreadable(name: str) -> str:
     return f"Apprise cannot read this {name}:// URL; it looks like {forms} ({plugin.setup_url})"
 
 
-def _recipient_problem(parsed: library.Parsed, plugin: Any, said: list[library.Record]) -> str | None:
+def _recipient_problem(parsed: plugins.Parsed, plugin: Any, said: list[plugins.Record]) -> str | None:
     lists = [*parsed["targets"], *(parsed.get(name) for name in ("cc", "bcc"))] if parsed["schema"] in _MAIL else []
     if any(record.message.startswith("Dropped invalid") for record in said) or not all(
         map(_only_mailboxes, filter(None, lists))
@@ -257,18 +257,18 @@ def _recipient_problem(parsed: library.Parsed, plugin: Any, said: list[library.R
 
 def _only_mailboxes(text: str) -> bool:
     """Whether a list of recipients holds nothing else: Apprise passes over what is none."""
-    for mailbox in library.mailboxes(text):
+    for mailbox in plugins.mailboxes(text):
         text = text.replace(mailbox, "", 1)
     return not text.strip(" ,;\t\r\n")
 
 
-def _remarks(given: str, parsed: library.Parsed, plugin: Any) -> Iterator[str]:
+def _remarks(given: str, parsed: plugins.Parsed, plugin: Any) -> Iterator[str]:
     """What is worth a warning."""
     if not plugin.verify_certificate:
         yield "with verify=no anybody on the way can read and change what is sent"
     if parsed["schema"] in _MAIL and plugin.secure_mode == "insecure" and plugin.password and not _is_here(plugin):
         yield "it sends the password unencrypted; mailtos:// does not"
-    ours = [name for name in library.OURS if name in parsed["qsd"]]
+    ours = [name for name in plugins.OURS if name in parsed["qsd"]]
     if ours:
         yield f"{', '.join(ours)} in it has no effect: the daemon sees to that itself"
     if _split(given, parsed, plugin) is None and len(plugin) > 1:

@@ -6,7 +6,7 @@ import re
 import threading
 from collections import defaultdict
 
-from notifier.channels import library, reasons
+from notifier.channels import plugins, reasons
 from notifier.channels.urls import Target, mask, secret_parts
 from notifier.errors import DeliveryError
 from notifier.model import Address, Message
@@ -27,7 +27,7 @@ class _Attempt:
     """
 
     def __init__(self, target: Target, message: Message) -> None:
-        self.records: list[library.Record] = []
+        self.records: list[plugins.Record] = []
         self.taken = False
         self.finished = threading.Event()
         self._target, self._message = target, message
@@ -46,20 +46,20 @@ class _Attempt:
 
     def _run(self) -> None:
         try:
-            parsed = library.parse(self._target.url.reveal())
-            plugin = library.build(parsed) if parsed else None
+            parsed = plugins.parse(self._target.url.reveal())
+            plugin = plugins.build(parsed) if parsed else None
             if plugin is None:
                 self._broke = "Apprise cannot read the channel's URL"
                 return
             title = self._message.title[: self._target.title_limit]
-            with library.records(self._listen):
-                self.taken = library.post(plugin, title, self._message.body) or self.taken
+            with plugins.records(self._listen):
+                self.taken = plugins.post(plugin, title, self._message.body) or self.taken
         except Exception as error:  # noqa: BLE001 - its text may hold the URL; and no plugin may end a lane
             self._broke = f"Apprise failed ({type(error).__name__})"
         finally:
             self.finished.set()
 
-    def _listen(self, record: library.Record) -> None:
+    def _listen(self, record: plugins.Record) -> None:
         self.records.append(record)
         if self._target.masked and record.message.startswith("Sent Email to"):
             # The server said yes to the one recipient there is; how it takes our goodbye does not matter.

@@ -28,6 +28,7 @@ LONGEST = 50.0
 """Seconds after which the demonstration ends in any case."""
 LOOK_EVERY = 0.25
 """Seconds without a message after which the store is asked whether any will follow."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LUCK = 0.12
 """In place of chance, so that the back-off after failures is short enough to be watched."""
 
@@ -35,7 +36,8 @@ LUCK = 0.12
 def play() -> bool:
     """Play the demonstration on the terminal; returns in less than a minute, with nothing left behind.
 
-    Whether it was played to its end: SIGINT, SIGTERM or SIGHUP end it before. Wants the main thread.
+    Whether it was played to its end: SIGINT, SIGTERM or SIGHUP end it before. Wants the main thread, and leaves these
+    signals ignored: it is the last thing that its process does.
     """
     cast = lives()
     with (
@@ -101,15 +103,17 @@ def _running(service: Service, ended: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def _signals(end: Callable[[], None]) -> Iterator[None]:
-    """A signal to end calls `end` and interrupts nothing, so that everything is tidied up, however many come."""
-    before = {
-        number: signal.signal(number, lambda *_: end()) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
+    """A signal to end calls `end` and interrupts nothing, so that everything is tidied up, however many come.
+
+    Afterwards they are ignored: the process is about to end, and while it does Python would let them kill it.
+    """
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: end())
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

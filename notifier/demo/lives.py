@@ -16,7 +16,7 @@ apis:
   demo:
     base_url: {base_url}
     token: ${{DEMO_TOKEN}}
-    unreachable_after: 4s     # in real life: 2m
+    unreachable_after: 3s     # in real life: 2m
     lost_after: 3s            # 2m
 channels:
   team:
@@ -28,7 +28,7 @@ channels:
     events: [failed, canceled, aborted, stuck, unreachable, lost]
 defaults:
   interval: 1s                # 30s
-  stuck_after: 15s            # 30m
+  stuck_after: 16s            # 30m
 watchlist:
 {watchlist}
 """
@@ -117,12 +117,12 @@ def lives() -> list[Life]:
         Life("draft7", "Draft 7", "canceled by its owner", (*draft("processing", 6), *draft("canceled"))),
         Life("batch12", "Batch 12", "aborted before it started", (*queue("starting", 12), *queue("aborted"))),
         Life("longfilm", "Long film", "stuck for a while, then done",
-             (*film("processing", 21), Reply(_done("longfilm", 1, 21)))),
+             (*film("processing", 22), Reply(_done("longfilm", 1, 22)))),
         Life("thumbnail", "Thumbnail", "its output comes late",
              (*thumb("processing", 5), *thumb("succeeded", 6), Reply(_done("thumbnail", 1, 11)))),
         Life("flakyone", "Flaky one", "cannot be reached for a while",
-             (*flaky("starting", 4), *flaky("processing"), busy, away, busy, away, busy, *flaky("processing", 3),
-              Reply(_done("flakyone", 1, 17)))),
+             (*flaky("starting", 4), *flaky("processing"), busy, away, busy, away, busy, *flaky("processing", 2),
+              Reply(_done("flakyone", 1, 16)))),
         Life("tpyo", "A typing error", "an id unknown to the API", (missing,)),
     ]  # fmt: skip
 
