@@ -39,6 +39,8 @@ BURST = 0.05
 """Polls may start this many seconds ahead of an account's even pace, to make up for the job's own lateness."""
 AT_ONCE = 10
 """So many new watches of an account are first polled at once; the others are spread over their interval."""
+PORTION = 1000
+"""So many rows are added before whoever takes what is due gets a turn."""
 GOLDEN = (math.sqrt(5) - 1) / 2
 LONGEST_SLEEP = 3600.0
 
@@ -175,25 +177,28 @@ class DueTable:
         """Add (key, interval) rows: of each account the first few are due at once, the others spread over their
         interval. A row that is there stays as it is.
         """
-        with self._lock:
-            now = self._monotonic()
-            added: Counter[str] = Counter()
-            for key, interval in watches:
-                account = self._accounts[key.api]
-                known = account.rows.get(key)
-                if known is None:
-                    index = added[key.api]
-                    due = now if index < AT_ONCE else now + interval * (index * GOLDEN % 1.0)
-                    account.rows[key] = row = _Row(key, interval, due, started=due - interval)
-                    account.push(row, next(self._sequence))
-                elif known.dropped:  # its poll is still in flight from before it was dropped
-                    known.dropped, known.interval = False, interval
-                    account.dropped -= 1
-                else:
-                    continue
-                account.asked += 1.0 / interval
-                added[key.api] += 1
-        self._wake_if_earlier()
+        remaining, added = iter(watches), Counter[str]()
+        while portion := list(itertools.islice(remaining, PORTION)):
+            with self._lock:
+                for key, interval in portion:
+                    self._add(key, interval, added)
+            self._wake_if_earlier()
+
+    def _add(self, key: Key, interval: float, added: Counter[str]) -> None:
+        account = self._accounts[key.api]
+        known = account.rows.get(key)
+        if known is None:
+            now, index = self._monotonic(), added[key.api]
+            due = now if index < AT_ONCE else now + interval * (index * GOLDEN % 1.0)
+            account.rows[key] = row = _Row(key, interval, due, started=due - interval)
+            account.push(row, next(self._sequence))
+        elif known.dropped:  # its poll is still in flight from before it was dropped
+            known.dropped, known.interval = False, interval
+            account.dropped -= 1
+        else:
+            return
+        account.asked += 1.0 / interval
+        added[key.api] += 1
 
     def drop(self, keys: Iterable[Key]) -> None:
         """Poll these no more. A poll in flight goes on; whoever takes its answer calls `land` as always."""

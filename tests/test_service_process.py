@@ -120,6 +120,16 @@ def test_a_second_daemon_ends_with_75_and_an_unusable_store_with_74(
             assert "Traceback" not in refused.stderr
 
 
+def test_a_bad_configuration_ends_with_78_and_touches_no_store(
+    tmp_path: Path, api: ApiStandIn, receiver: Receiver
+) -> None:
+    with Daemon(tmp_path, config(api, receiver, "a").replace("interval", "intervall")) as program:
+        refused = program.command("run", check=78)
+        assert refused.stderr.splitlines() == [refused.stderr.strip()]
+        assert refused.stderr.startswith(f"{program.path}:3:12: defaults.intervall: ")
+        assert not (tmp_path / "state").exists()
+
+
 def test_a_given_up_delivery_that_is_resent_is_taken_up_by_the_running_daemon(
     tmp_path: Path, api: ApiStandIn, receiver: Receiver
 ) -> None:

@@ -17,8 +17,8 @@ import pytest
 import notifier.schedule
 from notifier import channels
 from notifier.errors import NotifierError, StoreError, StoreWriteError
-from notifier.model import Clock, Message
-from notifier.service import PartDiedError, Service, heartbeat, load_config, watching
+from notifier.model import Clock, Key, Message
+from notifier.service import PartDiedError, Service, heartbeat, load_config, routes, watching
 from notifier.store import Store
 from tests.standins.api import ApiStandIn, plain, problem
 
@@ -96,12 +96,6 @@ def posts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return titles
 
 
-@pytest.fixture
-def api() -> Iterator[ApiStandIn]:
-    with ApiStandIn() as api:
-        yield api
-
-
 def config(api: ApiStandIn, watchlist: str, *, token: str = "first-token", interval: str = LONG, more: str = "") -> str:
     account = f"{{base_url: '{api.base_url}', token: {token}, rate: 1000/s}}"
     return (
@@ -130,6 +124,19 @@ def slowly_reconfigured(daemon: Running, monkeypatch: pytest.MonkeyPatch, meanwh
         genuine(found)
 
     monkeypatch.setattr(daemon.service._lanes, "configure", configure)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Gets an item for each time that the daemon reads its configuration from now on."""
+    reads: list[None] = []
+    genuine = notifier.service.load_config
+
+    def load(path: Path, environ: Any) -> Any:
+        reads.append(None)
+        return genuine(path, environ)
+
+    monkeypatch.setattr("notifier.service.load_config", load)
+    return reads
 
 
 # --- races -------------------------------------------------------------------------------------------------------
@@ -198,14 +205,19 @@ def test_an_account_that_is_removed_with_polls_in_flight_and_comes_back_is_no_mi
 
 
 def test_a_mistake_is_told_once_and_mended_in_the_new_file_that_has_it(
-    tmp_path: Path, api: ApiStandIn, posts: list[str], caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    api: ApiStandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    posts: list[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     api.script("b", [plain("b", "failed", error="no")])
     new = tmp_path / "new.yaml"
     new.write_text("- {idd: b}\n")
     with running(tmp_path, config(api, "")) as daemon:
+        reads = counted(monkeypatch)
         daemon.edit(config(api, "") + "include: new.yaml\n")
-        until(lambda: bool(posts))
+        until(lambda: len(posts) == 1 and len(reads) == 2)  # again, when two looks agreed on the new file too
         new.write_text("- {id: b}\n")
         until(lambda: len(posts) == 3)
     assert sorted(posts) == [
@@ -221,14 +233,7 @@ def test_an_edit_that_removes_most_watches_is_read_once_and_waits_and_is_forgott
     monkeypatch.setattr(watching, "SHRINK_WAIT", 1.0)
     many = ", ".join(f"w{number}" for number in range(20))
     with running(tmp_path, config(api, many)) as daemon:
-        reads: list[float] = []
-        genuine = notifier.service.load_config
-
-        def load(path: Path, environ: Any) -> Any:
-            reads.append(time.monotonic())
-            return genuine(path, environ)
-
-        monkeypatch.setattr("notifier.service.load_config", load)
+        reads = counted(monkeypatch)
         daemon.edit(config(api, "w1"))
         until(lambda: "edit held back" in caplog.text)
         daemon.edit(config(api, many))
@@ -286,6 +291,18 @@ def test_a_mistake_of_ours_in_reading_an_edit_is_met_once(
     assert caplog.text.count("regular task failed") == 1
 
 
+def test_an_edit_that_is_applied_late_does_not_undo_a_later_one(tmp_path: Path, api: ApiStandIn) -> None:
+    with running(tmp_path, config(api, "")) as daemon:
+        service = daemon.service
+        older = load_config(daemon.path, daemon.environ)
+        daemon.reload(config(api, "b"))
+        done = threading.Event()
+        service._keeper.post(lambda: service._apply(older, routes(older)))
+        service._keeper.post(done.set)
+        assert done.wait(10)
+        assert [watch.key.id for watch in service._config.watches] == ["b"]
+
+
 # --- clocks, and ends --------------------------------------------------------------------------------------------
 
 
@@ -298,12 +315,13 @@ def test_a_wall_clock_that_is_set_back_an_hour_silences_nothing(
             return super().now(tz) - timedelta(hours=1)
 
     api.script("a", [plain("a", "processing")])
-    with running(tmp_path, config(api, "a", interval="1s")) as daemon:
+    with running(tmp_path, config(api, "a", interval="2s")) as daemon:
         api.wait_for(1)
+        until(lambda: bool(daemon.service._table.seconds_to(Key("here", "a"))))  # it has landed: nothing else will wake
         monkeypatch.setattr(apscheduler.schedulers.base, "datetime", Stepped)
         monkeypatch.setattr(notifier.schedule, "datetime", Stepped)
         daemon.wall_step = -3600.0
-        api.wait_for(3, timeout=6)
+        api.wait_for(2, timeout=5)
 
 
 def test_a_slow_read_of_the_configuration_does_not_hold_up_the_end(
@@ -388,3 +406,20 @@ def test_what_another_process_puts_into_the_outbox_is_taken_up_although_the_stor
             store.resend(None, time.time())
         until(lambda: len(posts) == 2)
         assert failed.is_set()
+
+
+def test_after_a_heartbeat_is_told_to_stop_nothing_more_is_begun() -> None:
+    begun, finish = threading.Event(), threading.Event()
+    made: list[str] = []
+
+    def first() -> None:
+        begun.set()
+        finish.wait(10)
+
+    beats = heartbeat.Heartbeat([(1, first), (1, lambda: made.append("second"))])
+    beats.start()
+    assert begun.wait(10)
+    assert not beats.stop(0.0)
+    finish.set()
+    assert beats.stop(10)
+    assert made == []
