@@ -183,8 +183,8 @@ def test_what_cannot_be_included_is_a_mistake_at_its_pattern() -> None:
     Path("gone.yaml").symlink_to("nosuch")
     help_ = "for the files in it, write a pattern such as folder/*.yaml"
     assert mistakes(HEAD + "include:\n- 'f*.yaml'\n- pipe.yaml\n- '*'\n") == [
-        f"config.yaml:7:3: include[0]: 'folder.yaml' is a folder; {help_}",
-        "config.yaml:8:3: include[1]: 'pipe.yaml' is not a file",
+        f"config.yaml:7:3: include[0]: 'folder.yaml' cannot be read: it is a folder; {help_}",
+        "config.yaml:8:3: include[1]: 'pipe.yaml' cannot be read: it is not a file",
         "config.yaml:9:3: include[2]: 'gone.yaml' cannot be read: No such file or directory",
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -227,3 +228,9 @@ def test_a_damaged_file_is_read_or_refused(seed: int, faults: int) -> None:
 @given(st.text(st.sampled_from("ab0: -\n[]{},&*!|>'\"#?%${}<é\t"), max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
     _load_or_refuse((CHANNELS + text).encode())
+
+
+def test_a_pipe_in_the_files_place_is_a_mistake_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.yaml")
+    with pytest.raises(ConfigError, match="cannot be read: it is not a file"):
+        config.load(tmp_path / "config.yaml", environ={})

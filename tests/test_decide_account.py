@@ -359,3 +359,11 @@ def test_the_account_knows_when_a_watch_other_than_any_given_one_was_answered(po
         for watch in "abcde":
             last = max(at for at, by in answers if by != watch)
             assert account.state.answered_beside(a_key(watch)) == (last or None)
+
+
+def test_429_that_were_under_way_together_count_as_one() -> None:
+    """Without the API's own word the hold grows with their number, which ten at once must not drive up."""
+    account = Account(watches=10)
+    hail = [Poll(1, f"w{number}", THROTTLED, asked=0) for number in range(9)]
+    assert [account.poll(poll) for poll in hail][-1].after.throttled == 1
+    assert account.poll(Poll(30, "w1", THROTTLED, asked=29)).after.throttled == 2

@@ -606,3 +606,11 @@ def test_threads_write_side_by_side_and_readers_never_see_half_a_change(store: S
     assert max(seen, default=0) > 0
     assert set(store.waiting_addresses().values()) == {2 * rounds}
     assert len({one.id for row in store.history(None, 1000) for one in row.deliveries}) == 3 * 3 * rounds
+
+
+def test_whoever_was_told_of_an_event_under_another_name_is_found_too(store: Store) -> None:
+    """A prediction that is stuck and brings an error text is one notice, called `error`."""
+    told = Notice("n", Event.ERROR, NOW, KEY, names=frozenset({"error", "stuck"}))
+    store.record([Change(KEY, State(NOW), ((told, (TEAM,)),))], NOW)
+    assert store.addresses_told(KEY, (Event.STUCK,), since=NOW) == [TEAM]
+    assert store.addresses_told(KEY, (Event.LOST,), since=NOW) == []

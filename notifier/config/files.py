@@ -37,16 +37,16 @@ def read(path: Path) -> Content:
     return Content(data if data is not None and len(data) <= MAX_BYTES else None, exposed)
 
 
-def check_is_file(path: Path) -> None:
-    """Raises UnreadableError for a folder, a pipe and the like, or where nothing can be read. Never waits."""
+def check_is_file(path: Path, way_out: str = "") -> None:
+    """Raises UnreadableError for a folder, with the way out, a pipe and the like, or what is not there. Never waits."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
         raise UnreadableError(f"cannot be read: {error.strerror}") from None
     if stat.S_ISDIR(mode):
-        raise UnreadableError("is a folder; for the files in it, write a pattern such as folder/*.yaml")
+        raise UnreadableError(f"cannot be read: it is a folder{way_out}")
     if not stat.S_ISREG(mode):
-        raise UnreadableError("is not a file")
+        raise UnreadableError("cannot be read: it is not a file")
 
 
 def matching(folder: Path, pattern: str) -> list[Path]:

@@ -107,6 +107,7 @@ class Reader:
 
     def _open_main(self) -> Document:
         try:
+            files.check_is_file(self.path)
             content = files.read(self.path)
         except files.UnreadableError as error:
             raise ConfigError([Mistake(str(self.path), 1, 1, "", str(error))]) from None
@@ -136,7 +137,7 @@ class Reader:
                     continue
                 included[file] = None
                 try:
-                    files.check_is_file(file)
+                    files.check_is_file(file, "; for the files in it, write a pattern such as folder/*.yaml")
                     self._take(self._document(file, files.read(file)), watchlist)
                 except files.UnreadableError as error:
                     self._report(document, item, path, f"{shown(str(file))} {error}")

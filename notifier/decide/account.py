@@ -30,8 +30,9 @@ class AccountState:
     suspicion: str = ""
     """The reason it was refused with."""
     held_since: float | None = None
+    throttled_at: float = 0.0
     throttled: int = 0
-    """429 in a row."""
+    """429 in a row, those that were under way together counted once."""
     incident: Incident | None = None
     incident_at: float = 0.0
     """When it was found to be one; its trouble began earlier."""
@@ -79,7 +80,9 @@ def decide_account(
     )
     if seen.failure is Failure.THROTTLED:
         held_since = now if before.held_since is None else before.held_since
-        after = replace(after, held_since=held_since, throttled=before.throttled + 1)
+        after = replace(after, held_since=held_since)
+        if asked_at >= before.throttled_at:
+            after = replace(after, throttled=before.throttled + 1, throttled_at=now)
     if before.incident is not None:
         return AccountDecision(after)
     if after.suspect not in (None, key) and asked_at >= after.suspect_at and seen.failure is not Failure.THROTTLED:

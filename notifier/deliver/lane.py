@@ -149,6 +149,9 @@ class Lane:
             except StoreError as error:
                 event(logger, logging.WARNING, "store out of reach", channel=self.address.channel, error=error)
                 wait = STORE_RETRY
+            except Exception:
+                logger.exception("mistake in the program: channel %s is looked at again", self.address.channel)
+                wait = STORE_RETRY
             if wait is None or wait > 0:
                 self._wakeup.wait(wait)
 

@@ -53,6 +53,9 @@ class Lanes:
                     self._lanes[address].configure(route.channel, pacer, route.send, route.limit)
             for address in self._lanes.keys() - routes.keys():
                 self._lanes.pop(address).stop()
+            # What was known of a channel at the start says nothing of one that was removed and is back.
+            self._failing = {address: since for address, since in self._failing.items() if address in routes}
+            self._incident_open &= routes.keys()
 
     def wake(self, addresses: Iterable[Address]) -> None:
         """Something new waits for these."""

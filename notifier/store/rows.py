@@ -311,6 +311,14 @@ def notice_of(values: Mapping[str, Any]) -> Notice:
     )
 
 
+def names_in(facts: str) -> frozenset[str]:
+    """The event-list words of the notice with these facts; none for a row that is damaged."""
+    try:
+        return frozenset(json.loads(facts).get("names", ()))
+    except (ValueError, TypeError, AttributeError):
+        return frozenset()
+
+
 def _frozen(name: str, value: Any) -> Any:
     if not isinstance(value, list):
         return value
