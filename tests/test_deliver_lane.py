@@ -282,3 +282,29 @@ def test_the_pacer_spaces_the_messages_of_all_recipients() -> None:
     pacer = Pacer(2.0)
     assert [pacer.reserve(START) for _ in range(4)] == [0.0, 0.5, 1.0, 1.5]
     assert pacer.reserve(START + 10) == 0.0
+
+
+def test_a_channel_that_refuses_one_message_after_the_other_is_in_trouble_itself(bench: Bench) -> None:
+    """Each answer speaks of its message, but none passes: somebody has to hear of it, and it must not be hammered."""
+    for prediction in "abcdef":
+        bench.tell(prediction, "failed")
+    bench.wire.script = [REFUSED] * 1000
+    bench.run(700)
+    assert [said for said, _ in bench.reports.said] == ["team fails: HTTP 400: invalid_payload, 6 held"]
+    assert len(bench.wire.tried) < 12
+
+
+def test_a_good_message_behind_two_that_are_refused_is_not_held_up_for_long(bench: Bench) -> None:
+    for prediction in ("poison1", "poison2", "good"):
+        bench.tell(prediction, "failed")
+
+    def send(words: Message) -> None:
+        if "poison" in words.body:
+            raise REFUSED
+        bench.wire.sent.append(words)
+
+    bench.lane.configure(bench.channel, Pacer(1e9), send, 3000)
+    bench.run(60)
+    assert ["good" in words.title for words in bench.wire.sent] == [True]
+    bench.run(3600)
+    assert sorted(state for state, _ in bench.states()) == ["given_up", "given_up", "sent"]

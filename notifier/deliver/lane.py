@@ -114,6 +114,9 @@ class Lane:
         """How many successes there had been when a delivery first failed."""
         self._plain: set[int] = set()
         self._singly = False
+        self._refused: set[int] = set()
+        """Deliveries that were refused for their content since the last success."""
+        self._refusing = False
         self._sent_unmarked: list[int] = []
         self._wakeup = threading.Event()
         self._stopping = threading.Event()
@@ -173,6 +176,7 @@ class Lane:
             probe_at=self._probe_at,
             plain=self._plain,
             singly=self._singly,
+            refusing=self._refusing,
         )
         if parcel is None:
             return None
@@ -221,6 +225,8 @@ class Lane:
         for delivery_id in ids:
             self._forget(delivery_id)
         self._successes += 1
+        self._refused.clear()
+        self._refusing = False
         if self._failures:
             event(logger, logging.INFO, "channel works again", channel=self.address.channel)
             self._outbox.make_due(self.address, self._clock.steady())
@@ -241,15 +247,19 @@ class Lane:
         if parcel.form is Form.PLAIN and others_pass:
             self._give_up([head.id], reason, attempted=True)
             return
-        if others_pass or error.content:
+        if parcel.form is Form.WHOLE and (others_pass or (error.content and head.attempts > 0)):
+            self._plain.add(head.id)
+        self._singly = self._singly or (error.content and parcel.form is Form.DIGEST)
+        if others_pass or (error.content and not self._refused and not self._failures):
             # The message, not the channel, is at fault: the others go on.
-            self._singly = self._singly or parcel.form is Form.DIGEST
             wait = 0.0 if others_pass else probe_wait(head.attempts + 1, self._channel.retry_after, error.retry_after)
-            if parcel.form is Form.WHOLE and (others_pass or head.attempts > 0):
-                self._plain.add(head.id)
             self._outbox.mark_failed(ids, due_at=now + wait, reason=reason)
         else:
+            # The channel is at fault too when one message after the other is refused, and none passes.
+            self._refusing = error.content
             self._channel_failed(ids, error, reason, now)
+        if error.content:
+            self._refused.add(head.id)
         too_old = [d.id for d in waiting if now - d.created_at >= self._channel.give_up_after]
         if too_old:
             self._give_up(too_old, reason, attempted=False)  # what was tried just now is counted already

@@ -42,12 +42,14 @@ def next_parcel(
     probe_at: float = 0.0,
     plain: AbstractSet[int] = frozenset(),
     singly: bool = False,
+    refusing: bool = False,
 ) -> Parcel | float | None:
     """The parcel to send now, the time at which to ask again, or None while nothing waits.
 
     `waiting` is in the order of the deliveries' ids. `failures` are the address' failed attempts in a row: while there
     are any, nothing is sent before `probe_at`, and then one group only. `plain` holds the deliveries to be written in
-    the plain form; `singly` forbids a digest.
+    the plain form; `singly` forbids a digest. `refusing` is whether the last failure spoke of its message: then each
+    probe is another's, because any of them may pass.
     """
     if not waiting:
         return None
@@ -55,8 +57,8 @@ def next_parcel(
     if failures:
         if now < probe_at:
             return probe_at
-        another = len(groups) > 1 and failures % (OLDEST_PROBES + 1) == OLDEST_PROBES
-        return _whole(groups[1 if another else 0], plain)
+        another = failures if refusing else int(failures % (OLDEST_PROBES + 1) == OLDEST_PROBES)
+        return _whole(groups[another % len(groups)], plain)
     # A later notice of a prediction waits for the earlier one: the oldest decides for its group.
     due = [group for group in groups if group[0].due_at <= now]
     if not due:

@@ -282,8 +282,11 @@ def _lost(notice: Notice) -> str:
 
 def _incident(notice: Notice) -> list[str]:
     who = name(notice)
-    counted = "notices held back" if who.startswith("channel") else "watches affected"
-    some = [f"{humanize.intcomma(notice.count)} {counted}."] if notice.count else []
+    one, more, held = (
+        ("notice", "notices", "held back") if who.startswith("channel") else ("watch", "watches", "affected")
+    )
+    counted = one if notice.count == 1 else more
+    some = [f"{humanize.intcomma(notice.count)} {counted} {held}."] if notice.count else []
     if notice.event is Event.INCIDENT_OVER:
         return [
             f"{who[:1].upper()}{who[1:]} works again{_lasted(notice)}.",
