@@ -525,3 +525,10 @@ def test_a_crash_before_the_marker_is_written_loses_nothing(
             Store.open(url)
     with Store.open(url):
         assert marker(path).exists()
+
+
+@pytest.mark.parametrize("revision", ["9999", "somebody's"])
+def test_a_store_with_a_revision_that_is_not_known_yet_is_refused(url: str, filled: Path, revision: str) -> None:
+    with refused(url, "newer notifier"), closing(sqlite3.connect(filled)) as raw:
+        raw.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+        raw.commit()

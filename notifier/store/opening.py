@@ -242,13 +242,20 @@ def _look(path: Path, *, thorough: bool) -> _Found:
         if ours and thorough and (mistakes := [text for (text,) in ask("PRAGMA quick_check(3)") if text != "ok"]):
             raise sqlite.damaged(path, "; ".join(" ".join(text.split()) for text in mistakes))
         ids = ask("SELECT id FROM store") if ours and "store" in found else []
+        revisions = ask("SELECT version_num FROM alembic_version") if ours and "alembic_version" in found else []
+        # Stamped together; a revision beyond ours means a newer notifier, whatever the stamp says.
+        newer = [version for (text,) in revisions if (version := _version_of(text)) > tables.SCHEMA_VERSION]
         return _Found(
             exists=True,
             application_id=application_id,
-            version=int(ask("PRAGMA user_version")[0][0]),
+            version=max([int(ask("PRAGMA user_version")[0][0]), *newer]),
             tables=found,
             store_id=ids[0][0] if ids else None,
         )
+
+
+def _version_of(revision: str) -> int:
+    return int(revision) if revision.isdigit() else tables.SCHEMA_VERSION + 1
 
 
 def _refuse(path: Path, found: _Found, marker: str | None) -> None:
