@@ -367,3 +367,13 @@ def test_429_that_were_under_way_together_count_as_one() -> None:
     hail = [Poll(1, f"w{number}", THROTTLED, asked=0) for number in range(9)]
     assert [account.poll(poll) for poll in hail][-1].after.throttled == 1
     assert account.poll(Poll(30, "w1", THROTTLED, asked=29)).after.throttled == 2
+
+
+def test_two_watches_refused_for_ever_while_others_are_let_in_are_one_incident_at_most() -> None:
+    """Each might be the other's check; once another was let in, their refusals are no evidence any more."""
+    account = Account(watches=4)
+    came: dict[str, Seen] = {"a": REFUSED, "b": REFUSED, "c": an_observation(ANSWER), "d": an_observation(ANSWER)}
+    turns = [Poll(30 * turn + place, name, came[name]) for turn in range(20) for place, name in enumerate("abcd")]
+    assert [turn.at for turn in turns if account.poll(turn).began] == [1]
+    assert account.poll(Poll(700, "c", REFUSED)).check
+    assert account.poll(Poll(702, "d", REFUSED, asked=701)).began

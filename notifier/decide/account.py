@@ -29,6 +29,11 @@ class AccountState:
     suspect_at: float = 0.0
     suspicion: str = ""
     """The reason it was refused with."""
+    refused: frozenset[Key] = frozenset()
+    """Watches that were refused since the last answer to a younger question."""
+    refused_at: float = 0.0
+    own: frozenset[Key] = frozenset()
+    """Watches that were refused while another was let in: their refusal is no evidence against the account."""
     held_since: float | None = None
     throttled_at: float = 0.0
     throttled: int = 0
@@ -83,9 +88,12 @@ def decide_account(
         after = replace(after, held_since=held_since)
         if asked_at >= before.throttled_at:
             after = replace(after, throttled=before.throttled + 1, throttled_at=now)
+    if seen.failure is Failure.REFUSED:
+        after = replace(after, refused=after.refused | {key}, refused_at=now)
     if before.incident is not None:
         return AccountDecision(after)
-    if after.suspect not in (None, key) and asked_at >= after.suspect_at and seen.failure is not Failure.THROTTLED:
+    is_check = after.suspect not in (None, key) and asked_at >= after.suspect_at and key not in after.own
+    if is_check and seen.failure is not Failure.THROTTLED:
         return _begin(after, after.suspicion, api, watches, now)  # the check was not answered either
     if seen.failure is Failure.REFUSED and after.suspect in (None, key):
         if watches < 2:
@@ -101,6 +109,10 @@ def decide_account(
 def _after_answer(before: AccountState, key: Key, asked_at: float, now: float) -> AccountDecision:
     others = before.others_answered_at if key == before.answered_by else before.answered_at
     after = replace(before, answered_at=now, answered_by=key, others_answered_at=others)
+    if asked_at >= before.refused_at:
+        after = replace(after, refused=frozenset(), own=before.own | before.refused)
+    if key in after.own:
+        after = replace(after, own=after.own - {key})
     if before.incident is not None and asked_at < before.incident_at:
         return AccountDecision(after)
     after = replace(after, failing_since=None, failing=(), held_since=None, throttled=0)
