@@ -113,7 +113,8 @@ def test_an_id_given_at_the_terminal_may_be_a_url_too() -> None:
     apis = load(f"{TWO_APIS}{CHANNELS}watchlist: []\n").apis
     assert config.parse_prediction("abc", apis) == ("abc", None)
     assert config.parse_prediction("https://replicate.com/p/abc", apis) == ("abc", "replicate")
-    assert config.parse_prediction("https://x.y/predictions/abc", apis) == ("abc", None)
+    with pytest.raises(ValueError, match="on an API that is not configured"):
+        config.parse_prediction("https://x.y/predictions/abc", apis)  # its account would be asked in another's place
     with pytest.raises(ValueError, match="must be an id of at most 128 letters"):
         config.parse_prediction("../abc", apis)
 

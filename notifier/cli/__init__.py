@@ -31,7 +31,9 @@ def _config_option(command: Command) -> Command:
     return click.option(
         "-c",
         "--config",
-        type=click.Path(path_type=Path),
+        type=click.Path(
+            path_type=Path, readable=False
+        ),  # whether it can be read is said by `config`, with its exit code
         expose_value=False,
         callback=keep,
         is_eager=True,
@@ -220,7 +222,7 @@ def history(prediction_id: str | None, limit: int, *, as_json: bool) -> None:
 @cli.command()
 @_config_option
 @click.option("--all", "everything", is_flag=True, help="Every delivery that was given up.")
-@click.argument("deliveries", metavar="[DELIVERY]...", nargs=-1, type=int)
+@click.argument("deliveries", metavar="[DELIVERY]...", nargs=-1, type=click.IntRange(1, 2**63 - 1))
 def resend(deliveries: tuple[int, ...], *, everything: bool) -> None:
     """Put given-up deliveries back, by the numbers that `history` shows. A running daemon takes them up at once."""
     from notifier.store import Store

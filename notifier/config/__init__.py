@@ -20,7 +20,7 @@ from notifier.config.files import matching
 from notifier.config.locations import NoConfigError, find
 from notifier.config.reading import Reader, UrlInspection, World
 from notifier.config.schema import json_schema
-from notifier.config.values import parse_duration, parse_rate, parse_size, prediction
+from notifier.config.values import KNOWN_BASE_URLS, parse_duration, parse_rate, parse_size, prediction
 from notifier.model import Api, Config, Secret
 
 __all__ = [
@@ -78,4 +78,6 @@ def parse_prediction(given: str, apis: Mapping[str, Api]) -> tuple[str, str | No
     """
     base_url, prediction_id = prediction(given)
     named = [name for name, api in apis.items() if api.base_url == base_url]
+    if base_url is not None and not named and base_url not in KNOWN_BASE_URLS.values():
+        raise ValueError("is a prediction's URL on an API that is not configured")
     return prediction_id, named[0] if len(named) == 1 else None
