@@ -60,7 +60,7 @@ def check_case(case: Case, environ: Mapping[str, str] | None = None) -> None:
     before, mark, after = marked.partition(HERE)
     line, column = (before.count("\n") + 1, len(before) - before.rfind("\n")) if mark else (1, 1)
     (found,) = mistakes(before + after if mark else marked, environ)
-    assert found.startswith(f"config.yaml:{line}:{column}: {words}")
+    assert found.startswith(f"config.yaml:{line}:{column}: {words}"), found[:300]
 
 
 def api(rest: str, words: str) -> Case:
