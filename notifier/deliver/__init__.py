@@ -1,8 +1,9 @@
 """From due outbox rows to sent, due again later, or given up: one lane per address, so that none holds up another."""
 
-from notifier.deliver.lane import Incidents, Lane, Outbox, Pacer, Words
+from notifier.deliver.lane import Incidents, Lane, Outbox, Words
 from notifier.deliver.lanes import Lanes, Route
-from notifier.deliver.plan import Form, Parcel, next_parcel, probe_wait
+from notifier.deliver.pacer import Pacer
+from notifier.deliver.plan import Form, Parcel, is_message_at_fault, next_parcel, probe_wait
 
 __all__ = [
     "Form",
@@ -14,6 +15,7 @@ __all__ = [
     "Parcel",
     "Route",
     "Words",
+    "is_message_at_fault",
     "next_parcel",
     "probe_wait",
 ]

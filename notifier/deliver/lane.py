@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple, Protocol
 
-from notifier.deliver.plan import Form, Parcel, next_parcel, probe_wait
+from notifier.deliver.pacer import Pacer
+from notifier.deliver.plan import MOST_REFUSED, Form, Parcel, is_message_at_fault, next_parcel, probe_wait
 from notifier.errors import DeliveryError, StoreError
 from notifier.logs import event
 from notifier.model import Address, Channel, Clock, Delivery, Message, Notice
@@ -18,13 +20,20 @@ WINDOW = 200
 """Waiting deliveries that are looked at together."""
 STORE_RETRY = 1.0
 """Seconds between attempts to reach a store that cannot be written."""
+SHORTEST_PAUSE = 0.001
+"""Seconds before a message's turn that are not waited for: the next one's turn makes up for them."""
+MISTAKE_RETRY = 60.0
+"""Seconds until a look that a mistake of ours has ended is tried again, unless there is news before."""
 
 
 class Outbox(Protocol):
-    """What a lane asks of the store. Any of these may raise StoreError."""
+    """What a lane asks of the store. Any of these may raise StoreError, and then has done nothing."""
 
     def waiting(self, address: Address, *, limit: int, now: float) -> list[Delivery]:
         """The oldest deliveries that wait for this address, in order."""
+
+    def waiting_addresses(self) -> Mapping[Address, int]:
+        """Who has deliveries waiting, and how many."""
 
     def mark_sent(self, ids: Sequence[int], wall: float) -> None:
         """The channel took them, and works."""
@@ -67,24 +76,21 @@ class Incidents(Protocol):
         """The first success after `channel_fails`."""
 
 
-class Pacer:
-    """Spaces the messages of one channel, over all its recipients. Thread-safe."""
+class _Settings(NamedTuple):
+    """What may change under a running lane: replaced as a whole, so that no message goes by half of a change."""
 
-    def __init__(self, rate: float) -> None:
-        self.rate = rate
-        self._next = 0.0
-        self._lock = threading.Lock()
-
-    def reserve(self, now: float) -> float:
-        """Take the next place in the line; how many seconds to wait for it."""
-        with self._lock:
-            start = max(now, self._next)
-            self._next = start + 1.0 / self.rate
-            return start - now
+    channel: Channel
+    pacer: Pacer
+    send: Callable[[Message], None]
+    limit: int
 
 
 class Lane:
-    """Sends to one address. Everything but `wake`, `configure`, `stop` and `join` runs in the lane's own thread."""
+    """Sends to one address. Everything but `wake`, `configure`, `stop` and `join` runs in the lane's own thread.
+
+    What became of an attempt is `_owed` to the store until it is written, and nothing is sent before that: else, while
+    nothing can be recorded, messages would go out that go out again after a restart.
+    """
 
     def __init__(
         self,
@@ -102,192 +108,309 @@ class Lane:
         incident_open: bool = False,
     ) -> None:
         self.address = address
-        self.configure(channel, pacer, send, limit)
+        self._newest = self._settings = _Settings(channel, pacer, send, limit)
         self._outbox, self._words, self._incidents, self._clock = outbox, words, incidents, clock
+        self._owed: list[Callable[[], None]] = []
         self._failing_since = failing_since
+        """Since when the channel has taken nothing that it was given."""
         self._incident_open = incident_open
         self._reason = ""
-        self._failures = 0 if failing_since is None else 1
+        """Of the last failed attempt, until one succeeds."""
+        self._failures = 0
+        """Attempts in a row that failed by the channel's fault: while there are any, it is only probed."""
         self._probe_at = 0.0
         self._successes = 0
-        self._failed_at: dict[int, int] = {}
-        """How many successes there had been when a delivery first failed."""
-        self._plain: set[int] = set()
-        self._singly = False
+        # The memory of single messages, each for as long as its delivery waits.
+        self._first_failed: dict[int, int] = {}
+        """How many successes there had been when a message first failed."""
         self._refused: set[int] = set()
-        """Deliveries that were refused for their content since the last success."""
-        self._refusing = False
-        self._sent_unmarked: list[int] = []
-        self._wakeup = threading.Event()
+        """Messages refused for their content, since the channel took one or failed otherwise."""
+        self._plain: set[int] = set()
+        self._singly_up_to = 0
+        """The last delivery of a digest that was refused: one of them is at fault, and found by sending each alone."""
+        self._turn_at: float | None = None
+        """When the next message may be sent, while it is waited for."""
+        if failing_since is not None:
+            self._begin_anew()
+        self._news = threading.Event()
+        self._orders = threading.Event()
+        """Set for what cannot wait, unlike `_news`, for a message's turn to come."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"lane {address.channel}", daemon=True)
+        self._before: Lane | None = None
+
+    # --- for any thread ----------------------------------------------------------------------------------------------
 
     def configure(self, channel: Channel, pacer: Pacer, send: Callable[[Message], None], limit: int) -> None:
-        """Go by these settings from the next message on."""
-        self._channel, self._pacer, self._send, self._limit = channel, pacer, send, limit
+        """Go by these settings from the next message on. A channel that was changed is tried anew, at once."""
+        self._newest = _Settings(channel, pacer, send, limit)
+        self._order()
 
-    def start(self) -> None:
-        """Start sending."""
+    def start(self, after: Lane | None = None) -> None:
+        """Start sending, once another lane of the same address has ended if there is one."""
+        self._before = after
         self._thread.start()
 
     def wake(self) -> None:
         """Something new waits."""
-        self._wakeup.set()
+        self._news.set()
 
     def stop(self) -> None:
         """Take no further delivery; the one being sent is finished."""
         self._stopping.set()
-        self._wakeup.set()
+        self._order()
 
-    def join(self, timeout: float) -> bool:
+    def join(self, timeout: float | None) -> bool:
         """Wait at most so many seconds for the delivery in flight; whether the lane has ended."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def _order(self) -> None:
+        self._orders.set()
+        self._news.set()
+
+    # --- the thread --------------------------------------------------------------------------------------------------
+
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._wakeup.clear()
+        if self._before is not None:
+            self._before.join(None)
+            self._before = None
+        complaint = ""
+        while True:
+            # Cleared before anything is looked at, so that whatever is set from here on ends the wait below.
+            self._news.clear()
+            self._orders.clear()
+            if self._stopping.is_set():
+                break
             try:
                 wait = self.step()
+                complaint = ""
             except StoreError as error:
-                event(logger, logging.WARNING, "store out of reach", channel=self.address.channel, error=error)
+                level = logging.DEBUG if str(error) == complaint else logging.WARNING
+                complaint = str(error)
+                self._log(level, "store out of reach", reason=error)
                 wait = STORE_RETRY
             except Exception:
                 logger.exception("mistake in the program: channel %s is looked at again", self.address.channel)
-                wait = STORE_RETRY
-            if wait is None or wait > 0:
-                self._wakeup.wait(wait)
+                wait = MISTAKE_RETRY
+            # News of more that waits does not bring a message's turn nearer, and reading it each time costs.
+            (self._news if self._turn_at is None else self._orders).wait(wait)
+        self._finish()
+
+    def _finish(self) -> None:
+        try:
+            self._record()
+        except StoreError as error:
+            self._log(logging.ERROR, "not recorded what became of a message: it may be repeated", reason=error)
 
     def step(self) -> float | None:
         """Send one parcel, if one is due. How many seconds to wait before the next look; None: until woken."""
-        if self._sent_unmarked:
-            # Sending on while "sent" cannot be recorded would repeat ever more messages after a restart.
-            self._mark_sent(self._sent_unmarked)
+        self._take_up_settings()
+        self._record()
         now = self._clock.steady()
         waiting = self._outbox.waiting(self.address, limit=WINDOW, now=now)
-        self._report_if_failing_long(now, len(waiting))
-        if len(waiting) <= self._channel.digest_over:
-            self._singly = False
+        self._forget_all_but(waiting)
+        self._report_if_failing_long(now, waiting)
         parcel = next_parcel(
             waiting,
             now=now,
-            digest_over=self._channel.digest_over,
+            digest_over=self._digest_over(waiting),
             failures=self._failures,
             probe_at=self._probe_at,
             plain=self._plain,
-            singly=self._singly,
-            refusing=self._refusing,
+            singly=any(delivery.id <= self._singly_up_to and delivery.due_at <= now for delivery in waiting),
+            refusing=len(self._refused) > MOST_REFUSED,
         )
-        if parcel is None:
-            return None
-        if isinstance(parcel, float):
-            return max(0.0, min(parcel, self._incident_at()) - now)
-        pause = self._pacer.reserve(now)
-        if pause > 0 and self._stopping.wait(pause):
-            return None
-        self._deliver(parcel, waiting)
+        if not isinstance(parcel, Parcel):
+            self._turn_at = None
+            return None if parcel is None else max(0.0, min(parcel, self._incident_at()) - now)
+        if self._turn_at is None:
+            self._turn_at = now + self._settings.pacer.reserve(now)
+        if self._turn_at - now > SHORTEST_PAUSE:
+            return max(0.0, min(self._turn_at, self._incident_at()) - now)
+        self._turn_at = None
+        if not self._stopping.is_set():
+            self._deliver(parcel, waiting)
+            self._record()
         return 0.0
 
+    def _take_up_settings(self) -> None:
+        before, self._settings = self._settings, self._newest
+        if self._settings.channel.rate != before.channel.rate:
+            self._turn_at = None
+        if self._settings.channel != before.channel:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """At a new start and after a change, which may have mended it, a channel that fails is probed at once, and then
+        by the list from its start; no message is held to have been refused.
+        """
+        self._failures = 0 if self._failing_since is None else 1
+        self._probe_at = 0.0
+        self._singly_up_to = 0
+        for memory in (self._first_failed, self._refused, self._plain):
+            memory.clear()
+        self._owed.append(lambda: self._outbox.make_due(self.address, self._clock.steady()))
+
+    def _record(self) -> None:
+        """Write what is owed to the store, in order; raises StoreError, and what is left is still owed."""
+        while self._owed:
+            self._owed[0]()
+            del self._owed[0]
+
+    def _forget_all_but(self, waiting: Sequence[Delivery]) -> None:
+        ids = {delivery.id for delivery in waiting}
+        self._first_failed = {each: then for each, then in self._first_failed.items() if each in ids}
+        self._refused &= ids
+        self._plain &= ids
+
+    def _digest_over(self, waiting: Sequence[Delivery]) -> int:
+        """More than the window may have to wait for a digest: then they are counted."""
+        digest_over = self._settings.channel.digest_over
+        if len(waiting) == WINDOW and digest_over >= WINDOW and self._held() > digest_over:
+            return 1
+        return digest_over
+
+    def _held(self) -> int:
+        return self._outbox.waiting_addresses().get(self.address, 0)
+
+    def _log(self, level: int, what: str, **facts: object) -> None:
+        event(logger, level, what, channel=self.address.channel, recipient=self.address.recipient or None, **facts)
+
+    # --- one parcel --------------------------------------------------------------------------------------------------
+
     def _deliver(self, parcel: Parcel, waiting: Sequence[Delivery]) -> None:
-        ids = [delivery.id for delivery in parcel.deliveries]
+        told = parcel.deliveries
         try:
-            message, told = self._write(parcel)
-            ids = ids[:told]
-            self._send(message)
+            message, count = self._write(parcel)
+            told = told[:count]
+            self._settings.send(message)
         except DeliveryError as error:
-            self._failed(parcel, ids, error, waiting)
-            return
+            self._failed(parcel.form, told, error, waiting)
         except Exception as error:
             logger.exception("mistake in the program: a message could not be written or sent")
             reason = f"mistake in the program: {type(error).__name__}"
-            self._failed(parcel, ids, DeliveryError(reason, content=True), waiting)
-            return
-        self._sent_unmarked = ids
-        self._mark_sent(ids)
-        event(logger, logging.INFO, "sent", channel=self.address.channel, recipient=self.address.recipient or None,
-              notices=",".join(delivery.notice.notice for delivery in parcel.deliveries[: len(ids)]))  # fmt: skip
+            self._failed(parcel.form, told, DeliveryError(reason, content=True), waiting)
+        else:
+            self._passed(told)
 
     def _write(self, parcel: Parcel) -> tuple[Message, int]:
+        """The words, and how many of the parcel's deliveries, from the first, are told in them."""
         notices = [delivery.notice for delivery in parcel.deliveries]
         wall = self._clock.wall()
         if parcel.form is Form.DIGEST:
-            return self._words.digest(notices, limit=self._limit, now=wall)
+            return self._words.digest(notices, limit=self._settings.limit, now=wall)
         if parcel.form is Form.PLAIN:
             return self._words.plain(notices[0]), 1
-        channel = self._channel
-        return self._words.write(notices, title=channel.title, body=channel.body, limit=self._limit, now=wall), len(
-            notices
-        )
+        channel, _, _, limit = self._settings
+        message = self._words.write(notices, title=channel.title, body=channel.body, limit=limit, now=wall)
+        return message, len(notices)
 
-    def _mark_sent(self, ids: list[int]) -> None:
-        self._outbox.mark_sent(ids, self._clock.wall())
-        self._sent_unmarked = []
-        for delivery_id in ids:
-            self._forget(delivery_id)
-        self._successes += 1
-        self._refused.clear()
-        self._refusing = False
+    def _passed(self, told: Sequence[Delivery]) -> None:
+        self._owed.append(partial(self._outbox.mark_sent, _ids(told), self._clock.wall()))
+        self._log(logging.INFO, "sent", notices=",".join(delivery.notice.notice for delivery in told))
         if self._failures:
-            event(logger, logging.INFO, "channel works again", channel=self.address.channel)
-            self._outbox.make_due(self.address, self._clock.steady())
-        self._failures, self._failing_since = 0, None
+            self._log(logging.INFO, "channel works again")
+            self._owed.append(partial(self._outbox.make_due, self.address, self._clock.steady()))
+        self._successes += 1
+        self._failures, self._failing_since, self._reason = 0, None, ""
+        self._refused.clear()
         if self._incident_open:
             self._incident_open = False
             self._incidents.channel_works(self.address)
 
-    def _failed(self, parcel: Parcel, ids: list[int], error: DeliveryError, waiting: Sequence[Delivery]) -> None:
-        now = self._clock.steady()
-        head = parcel.deliveries[0]
-        others_pass = self._successes > self._failed_at.setdefault(head.id, self._successes)
+    def _failed(self, form: Form, told: Sequence[Delivery], error: DeliveryError, waiting: Sequence[Delivery]) -> None:
+        head = told[0]
         reason = f"{error.reason} (it may have arrived)" if error.maybe_arrived else error.reason
         level = logging.WARNING if reason != self._reason else logging.DEBUG
-        event(logger, level, "not delivered", channel=self.address.channel, notice=head.notice.notice,
-              attempts=head.attempts + 1, reason=reason)  # fmt: skip
+        self._log(level, "not delivered", notice=head.notice.notice, attempts=head.attempts + 1, reason=reason)
         self._reason = reason
-        if parcel.form is Form.PLAIN and others_pass:
-            self._give_up([head.id], reason, attempted=True)
+        if form is Form.DIGEST and error.content:
+            self._singly_up_to = told[-1].id
+            self._owe_failed(told, self._clock.steady(), reason)
             return
-        if parcel.form is Form.WHOLE and (others_pass or (error.content and head.attempts > 0)):
-            self._plain.add(head.id)
-        self._singly = self._singly or (error.content and parcel.form is Form.DIGEST)
-        if others_pass or (error.content and not self._refused and not self._failures):
-            # The message, not the channel, is at fault: the others go on.
-            wait = 0.0 if others_pass else probe_wait(head.attempts + 1, self._channel.retry_after, error.retry_after)
-            self._outbox.mark_failed(ids, due_at=now + wait, reason=reason)
-        else:
-            # The channel is at fault too when one message after the other is refused, and none passes.
-            self._refusing = error.content
-            self._channel_failed(ids, error, reason, now)
         if error.content:
             self._refused.add(head.id)
-        too_old = [d.id for d in waiting if now - d.created_at >= self._channel.give_up_after]
-        if too_old:
-            self._give_up(too_old, reason, attempted=False)  # what was tried just now is counted already
+        else:
+            self._refused.clear()
+        others_pass = form is not Form.DIGEST and self._successes > self._first_failed.setdefault(
+            head.id, self._successes
+        )
+        at_fault = is_message_at_fault(
+            error, others_pass=others_pass, failing=self._failures > 0, refused=len(self._refused)
+        )
+        if (at_fault and others_pass) or (error.content and head.attempts > 0):
+            self._plain.add(head.id)
+        if not at_fault:
+            self._channel_failed(told, error, reason, waiting)
+        elif others_pass and form is Form.PLAIN:
+            self._give_up([head], reason, attempted=True)
+        else:
+            self._message_failed(told, error, reason, others_pass=others_pass)
 
-    def _channel_failed(self, ids: list[int], error: DeliveryError, reason: str, now: float) -> None:
+    def _message_failed(
+        self, told: Sequence[Delivery], error: DeliveryError, reason: str, *, others_pass: bool
+    ) -> None:
+        """It waits by itself, and the others go on; in its plain form it need not wait."""
+        now = self._clock.steady()
+        wait = probe_wait(told[0].attempts + 1, self._settings.channel.retry_after, error.retry_after)
+        self._owe_failed(told, now if error.content and others_pass else now + wait, reason)
+        if not others_pass:
+            self._note_failing(now)
+        # On its first attempt nothing is too old: it may have waited for the daemon.
+        self._give_up_older(now, [each for each in told if each.attempts], reason)
+
+    def _channel_failed(
+        self, told: Sequence[Delivery], error: DeliveryError, reason: str, waiting: Sequence[Delivery]
+    ) -> None:
+        now = self._clock.steady()
         self._failures += 1
+        self._probe_at = now + probe_wait(self._failures, self._settings.channel.retry_after, error.retry_after)
+        self._owe_failed(told, self._probe_at, reason)
+        since = self._note_failing(now)
+        if now - since >= self._settings.channel.give_up_after:
+            while self._give_up_older(now, waiting, reason):
+                self._record()
+                waiting = self._outbox.waiting(self.address, limit=WINDOW, now=now)
+
+    def _owe_failed(self, told: Sequence[Delivery], due_at: float, reason: str) -> None:
+        self._owed.append(partial(self._outbox.mark_failed, _ids(told), due_at=due_at, reason=reason))
+
+    def _note_failing(self, now: float) -> float:
         if self._failing_since is None:
             self._failing_since = now
-        self._probe_at = now + probe_wait(self._failures, self._channel.retry_after, error.retry_after)
-        self._outbox.mark_failed(ids, due_at=self._probe_at, reason=reason)
-        self._outbox.note_failing(self.address, self._failing_since)
+            self._owed.append(partial(self._outbox.note_failing, self.address, now))
+        return self._failing_since
 
-    def _give_up(self, ids: list[int], reason: str, *, attempted: bool) -> None:
-        self._outbox.mark_given_up(ids, wall=self._clock.wall(), reason=reason, attempted=attempted)
-        for delivery_id in ids:
-            self._forget(delivery_id)
-        event(logger, logging.ERROR, "given up", channel=self.address.channel, deliveries=len(ids), reason=reason)
+    def _give_up_older(self, now: float, deliveries: Sequence[Delivery], reason: str) -> bool:
+        """Give up those that have waited for `give_up_after`; whether there were any."""
+        patience = self._settings.channel.give_up_after
+        too_old = [delivery for delivery in deliveries if now - delivery.created_at >= patience]
+        if too_old:
+            self._give_up(too_old, reason, attempted=False)  # what was tried just now is counted already
+        return bool(too_old)
 
-    def _forget(self, delivery_id: int) -> None:
-        self._failed_at.pop(delivery_id, None)
-        self._plain.discard(delivery_id)
+    def _give_up(self, deliveries: Sequence[Delivery], reason: str, *, attempted: bool) -> None:
+        wall = self._clock.wall()
+        self._owed.append(
+            partial(self._outbox.mark_given_up, _ids(deliveries), wall=wall, reason=reason, attempted=attempted)
+        )
+        self._log(logging.ERROR, "given up", deliveries=len(deliveries), reason=reason)
+
+    # --- the channel's incident --------------------------------------------------------------------------------------
 
     def _incident_at(self) -> float:
-        if self._failing_since is None or self._incident_open:
+        # At a new start that the channel failed before is known, but not yet that it still does.
+        if self._failing_since is None or self._incident_open or not self._reason:
             return float("inf")
-        return self._failing_since + self._channel.incident_after
+        return self._failing_since + self._settings.channel.incident_after
 
-    def _report_if_failing_long(self, now: float, held: int) -> None:
-        if held and self._failing_since is not None and now >= self._incident_at():
+    def _report_if_failing_long(self, now: float, waiting: Sequence[Delivery]) -> None:
+        if self._failing_since is not None and waiting and now >= self._incident_at():
+            held = self._held()
             self._incident_open = True
             self._incidents.channel_fails(self.address, self._failing_since, self._reason, held)
+
+
+def _ids(deliveries: Sequence[Delivery]) -> list[int]:
+    return [delivery.id for delivery in deliveries]

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from notifier.deliver.lane import Incidents, Lane, Outbox, Pacer, Words
+from notifier.deliver.lane import Incidents, Lane, Outbox, Words
+from notifier.deliver.pacer import Pacer
 from notifier.errors import DeliveryError
 from notifier.logs import event
 from notifier.model import Address, Channel, Clock, Message, Notice
@@ -34,6 +35,9 @@ class Lanes:
         self._routes: Mapping[Address, Route] = {}
         self._pacers: dict[str, Pacer] = {}
         self._lanes: dict[Address, Lane] = {}
+        self._ending: dict[Address, Lane] = {}
+        """Lanes that were stopped with their channel, and may still be sending what they had begun."""
+        self._announcing: list[threading.Thread] = []
         self._failing: dict[Address, float] = {}
         self._incident_open: set[Address] = set()
         self._stopped = False
@@ -48,11 +52,13 @@ class Lanes:
             self._routes = routes
             for address, route in routes.items():
                 pacer = self._pacers.setdefault(address.channel, Pacer(route.channel.rate))
-                pacer.rate = route.channel.rate
+                pacer.configure(route.channel.rate)
                 if address in self._lanes:
                     self._lanes[address].configure(route.channel, pacer, route.send, route.limit)
             for address in self._lanes.keys() - routes.keys():
-                self._lanes.pop(address).stop()
+                self._ending[address] = self._lanes.pop(address)
+                self._ending[address].stop()
+            self._ending = {address: lane for address, lane in self._ending.items() if not lane.join(0)}
             # What was known of a channel at the start says nothing of one that was removed and is back.
             self._failing = {address: since for address, since in self._failing.items() if address in routes}
             self._incident_open &= routes.keys()
@@ -70,12 +76,24 @@ class Lanes:
     def announce(self, notice: Notice, addresses: Iterable[Address]) -> None:
         """Send a notice once, from memory, because it cannot be recorded. Whether it arrived is only logged."""
         with self._lock:
-            routes = [(address, self._routes[address]) for address in addresses if address in self._routes]
-        for address, route in routes:
-            message = self._words.write([notice], title=None, body=None, limit=route.limit, now=self._clock.wall())
-            threading.Thread(
-                target=_send_once, args=(address, route, message), name=f"announce {address.channel}", daemon=True
-            ).start()
+            self._announcing = [thread for thread in self._announcing if thread.is_alive()]
+            for address in addresses:
+                if address in self._routes and not self._stopped:
+                    arguments = (notice, address, self._routes[address])
+                    name = f"announce {address.channel}"
+                    thread = threading.Thread(target=self._send_once, args=arguments, name=name, daemon=True)
+                    thread.start()
+                    self._announcing.append(thread)
+
+    def _send_once(self, notice: Notice, address: Address, route: Route) -> None:
+        try:
+            route.send(self._words.write([notice], title=None, body=None, limit=route.limit, now=self._clock.wall()))
+        except DeliveryError as error:
+            event(logger, logging.ERROR, "not announced", channel=address.channel, reason=error.reason)
+        except Exception:
+            logger.exception("mistake in the program: not announced to channel %s", address.channel)
+        else:
+            event(logger, logging.INFO, "announced", channel=address.channel)
 
     def _start(self, address: Address, route: Route) -> Lane:
         lane = Lane(
@@ -91,25 +109,23 @@ class Lanes:
             failing_since=self._failing.get(address),
             incident_open=address in self._incident_open,
         )
-        lane.start()
+        # Two at once would both send what the first has not marked yet.
+        lane.start(after=self._ending.get(address))
         return lane
 
     def stop(self, grace: float) -> bool:
-        """Start no further delivery, and give those in flight so many seconds in all; whether all have ended."""
+        """Start no further delivery, and give those in flight so many seconds in all; whether all have ended.
+
+        An announcement in flight gets them too, but may outlive them: it touches nothing but its channel.
+        """
         with self._lock:
             self._stopped = True
-            lanes = list(self._lanes.values())
+            lanes = [*self._lanes.values(), *self._ending.values()]
+            announcing = list(self._announcing)
         for lane in lanes:
             lane.stop()
         deadline = time.monotonic() + grace
         ended = [lane.join(max(0.0, deadline - time.monotonic())) for lane in lanes]
+        for thread in announcing:
+            thread.join(max(0.0, deadline - time.monotonic()))
         return all(ended)
-
-
-def _send_once(address: Address, route: Route, message: Message) -> None:
-    try:
-        route.send(message)
-    except DeliveryError as error:
-        event(logger, logging.ERROR, "not announced", channel=address.channel, reason=error.reason)
-    else:
-        event(logger, logging.INFO, "announced", channel=address.channel)

@@ -1,4 +1,4 @@
-"""What to send next to one address, and when to try again: pure questions about the rows that wait."""
+"""What to send next to one address, when to try again, and whose fault a failure is: pure questions with answers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 
+from notifier.errors import DeliveryError
 from notifier.model import Delivery
 
 OLDEST_PROBES = 3
 """So many probes in a row are the oldest delivery's; the next one is another's, in case only the oldest is refused."""
+MOST_REFUSED = 5
+"""While no other passes, so many messages may be refused for what is in them, each by its own fault; one more, and it
+is the channel that takes nothing."""
+LONGEST_WORD = 3600.0
+"""Seconds up to which a channel's own word on when to try again is kept to."""
 
 
 class Form(StrEnum):
@@ -48,21 +54,20 @@ def next_parcel(
 
     `waiting` is in the order of the deliveries' ids. `failures` are the address' failed attempts in a row: while there
     are any, nothing is sent before `probe_at`, and then one group only. `plain` holds the deliveries to be written in
-    the plain form; `singly` forbids a digest. `refusing` is whether the last failure spoke of its message: then each
-    probe is another's, because any of them may pass.
+    the plain form; `singly` forbids a digest. `refusing` is whether the channel fails by refusing one message after the
+    other for its content: then each probe is another's, because any of them may pass.
     """
     if not waiting:
         return None
+    if failures and now < probe_at:
+        return probe_at
     groups = _by_prediction(waiting)
-    if failures:
-        if now < probe_at:
-            return probe_at
-        another = failures if refusing else int(failures % (OLDEST_PROBES + 1) == OLDEST_PROBES)
-        return _whole(groups[another % len(groups)], plain)
     # A later notice of a prediction waits for the earlier one: the oldest decides for its group.
     due = [group for group in groups if group[0].due_at <= now]
     if not due:
         return min(group[0].due_at for group in groups)
+    if failures:
+        return _whole(due[failures % len(due)] if refusing else _prober(due, failures), plain)
     for_digest = [delivery for group in due for delivery in group if group[0].id not in plain]
     if len(for_digest) > digest_over and not singly:
         return Parcel(tuple(sorted(for_digest, key=lambda delivery: delivery.id)), Form.DIGEST)
@@ -74,6 +79,14 @@ def _by_prediction(waiting: Sequence[Delivery]) -> list[list[Delivery]]:
     for delivery in waiting:
         groups.setdefault(delivery.notice.key or delivery.notice.notice, []).append(delivery)
     return list(groups.values())
+
+
+def _prober(due: list[list[Delivery]], failures: int) -> list[Delivery]:
+    """The oldest, save every fourth time, when it is one of the others' turn, each time the next one's."""
+    round_, turn = divmod(failures, OLDEST_PROBES + 1)
+    if turn < OLDEST_PROBES or len(due) == 1:
+        return due[0]
+    return due[1 + round_ % (len(due) - 1)]
 
 
 def _whole(group: list[Delivery], plain: AbstractSet[int]) -> Parcel:
@@ -93,4 +106,17 @@ def probe_wait(
     The channel's own word is kept to when it is longer, up to an hour.
     """
     wait = waits[min(failures, len(waits)) - 1] * (0.8 + 0.4 * chance())
-    return max(wait, min(retry_after or 0.0, 3600.0))
+    return max(wait, min(retry_after or 0.0, LONGEST_WORD))
+
+
+def is_message_at_fault(error: DeliveryError, *, others_pass: bool, failing: bool, refused: int) -> bool:
+    """Whether a failed attempt is the message's own trouble, and the others go on, or the channel's.
+
+    `others_pass`: the channel has taken another since this one first failed. `failing`: it is known to take nothing at
+    the moment. `refused`: how many different messages, this one included, were refused for their content since the
+    channel took one, or failed otherwise.
+    """
+    if error.content:
+        return others_pass or refused <= MOST_REFUSED
+    # Whoever says when to come back (too many requests) does not speak about the message.
+    return others_pass and not failing and error.retry_after is None
