@@ -58,7 +58,7 @@ def _each_parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         (HEAD + "watchlist:\n- abc\n- {id: def, name: »!x y}\n", "watchlist[1].name: tags (!...) have no meaning here"),
         top("defaults:\n  <<: »3", "defaults.<<: must be a mapping, or a list of mappings"),
         top("defaults: " + "[" * (MAX_DEPTH - 1) + "»[" + "]" * MAX_DEPTH, "is nested more than 100 levels deep"),
-        top("defaults: " + "[" * (MAX_DEPTH - 1) + "»[" + "[" * 100_000, "is nested more than 100 levels deep"),
+        top("defaults: " + "[" * (MAX_DEPTH - 1) + "»[" + "[" * 800, "is nested more than 100 levels deep"),
         top("? »[a]\n: b", "a key must be text; a value that begins with { or [ needs quotes"),
     ],
     ids=lambda case: case[1][:60],
@@ -228,6 +228,13 @@ def test_a_damaged_file_is_read_or_refused(seed: int, faults: int) -> None:
 @given(st.text(st.sampled_from("ab0: -\n[]{},&*!|>'\"#?%${}<é\t"), max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
     _load_or_refuse((CHANNELS + text).encode())
+
+
+@pytest.mark.usefixtures("_each_parser")
+def test_nesting_without_end_is_refused_somewhere_in_it_whatever_the_parser_reads_ahead() -> None:
+    (found,) = mistakes(top("defaults: " + "[" * 100_000, "")[0])
+    assert found.startswith("config.yaml:7:")
+    assert found.endswith("is nested more than 100 levels deep")
 
 
 def test_a_pipe_in_the_files_place_is_a_mistake_and_not_waited_for(tmp_path: Path) -> None:

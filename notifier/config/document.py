@@ -21,6 +21,7 @@ from notifier.config.wording import join
 from notifier.errors import Mistake
 
 MAX_DEPTH = 100
+_TOO_DEEP = f"is nested more than {MAX_DEPTH} levels deep"
 MAX_ALIASED = 1_000_000
 """How many nodes all aliases of a file together may stand for: an alias bomb is refused while it is read."""
 
@@ -286,7 +287,7 @@ class _Composer:
     def _begin(self, event: yaml.CollectionStartEvent) -> None:
         start = _start(event)
         if len(self.open) >= MAX_DEPTH:
-            self.document.refuse(start, f"is nested more than {MAX_DEPTH} levels deep")
+            self.document.refuse(start, _TOO_DEEP)
         self._check_tag(event.tag, start, _COLLECTION_TAGS)
         node = Mapping(start) if isinstance(event, yaml.MappingStartEvent) else Sequence(start)
         self._attach(node)
@@ -372,6 +373,9 @@ class _Composer:
     def _refuse_syntax(self, error: yaml.MarkedYAMLError) -> NoReturn:
         mark = error.problem_mark or error.context_mark
         start = min(mark.index, len(self.document.text)) if mark else 0
+        if "nesting depth" in (error.problem or ""):
+            # libyaml from 0.2.6 on has a limit of 1,000, and meets it while it reads ahead of what it has told.
+            self.document.refuse(start, _TOO_DEEP)
         text = f"is not YAML: {error.problem or error.context}"
         if error.problem and error.context and error.context_mark:
             line, column = self.document.place(min(error.context_mark.index, len(self.document.text)))

@@ -340,7 +340,11 @@ class ApiStandIn:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # let the transports call back that they are closed
+        # A connection that is still shaking hands has no task yet, and nobody else knows of it.
+        for transport in list(getattr(self._loop, "_transports", {}).values()):
+            transport.abort()
+        for _ in range(3):
+            await asyncio.sleep(0)  # let the transports call back that they are closed
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
