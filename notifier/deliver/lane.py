@@ -190,7 +190,7 @@ class Lane:
                 complaint = str(error)
                 self._log(level, "store out of reach", reason=error)
                 wait = STORE_RETRY
-            except Exception:
+            except Exception:  # a mistake of ours in one look must not end the lane
                 logger.exception("mistake in the program: channel %s is looked at again", self.address.channel)
                 wait = MISTAKE_RETRY
             # News of more that waits does not bring a message's turn nearer, and reading it each time costs.
@@ -287,7 +287,7 @@ class Lane:
             self._settings.send(message)
         except DeliveryError as error:
             self._failed(parcel.form, told, error, waiting)
-        except Exception as error:
+        except Exception as error:  # a mistake of ours in one message is that message's trouble
             logger.exception("mistake in the program: a message could not be written or sent")
             reason = f"mistake in the program: {type(error).__name__}"
             self._failed(parcel.form, told, DeliveryError(reason, content=True), waiting)

@@ -90,7 +90,7 @@ class Lanes:
             route.send(self._words.write([notice], title=None, body=None, limit=route.limit, now=self._clock.wall()))
         except DeliveryError as error:
             event(logger, logging.ERROR, "not announced", channel=address.channel, reason=error.reason)
-        except Exception:
+        except Exception:  # nobody waits for this thread: only the log can tell
             logger.exception("mistake in the program: not announced to channel %s", address.channel)
         else:
             event(logger, logging.INFO, "announced", channel=address.channel)

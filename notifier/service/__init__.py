@@ -108,7 +108,7 @@ class Service:
         self._transport = Transport(environment=environ)
         try:
             self._store = Store.open(configuration.store, daemon=True, now=self._clock.steady())
-        except BaseException:
+        except BaseException:  # whatever it was, the thread must not stay
             self._transport.close()
             raise
         self._table = DueTable(self._clock.monotonic)
@@ -150,7 +150,7 @@ class Service:
             self._listen_to_signals()
         try:
             self._start()
-        except BaseException:
+        except BaseException:  # whatever it was, nothing that was started may stay
             self._lanes.stop(0)
             self._transport.close()
             self._store.close()
@@ -235,7 +235,7 @@ class Service:
 
         try:
             self._pollers[key.api].ask(key.id, done)
-        except Exception:
+        except Exception:  # a mistake in one poll must not end the scheduler's thread
             if key.api in self._pollers:  # else the account was removed meanwhile
                 logger.exception("mistake in the program: %s could not be asked about", key)
             self._table.land(key, None)
@@ -253,7 +253,7 @@ class Service:
         self._pollers = {**before, **pollers}
         try:
             self._keeper.configure(configuration, pollers, addresses)
-        except BaseException:
+        except BaseException:  # whatever it was, nothing of it is applied
             self._pollers = before
             raise
         self._lanes.configure(found)
@@ -282,7 +282,7 @@ class Service:
                 self._refuse(error)
             self._refused = error.mistakes
             return
-        except Exception:
+        except Exception:  # only noted here: the heartbeat logs it
             self._watch.acted(None)  # a mistake of ours is met once for each edit, not every two seconds
             raise
         if configuration.store != self._config.store:

@@ -46,5 +46,5 @@ class Heartbeat:
     def _make(call: Callable[[], None]) -> None:
         try:
             call()
-        except Exception:
+        except Exception:  # a mistake in one task must not end the others
             logger.exception("mistake in the program: a regular task failed")

@@ -168,7 +168,7 @@ class Keeper:
             event(logger, logging.ERROR, "a change was not made", reason=error)
         except StoreError:
             raise
-        except Exception:
+        except Exception:  # see above: one change, not the thread
             logger.exception("mistake in the program: a change was not made")
 
     def _next_items(self) -> list[Answered | Callable[[], None]]:
@@ -192,7 +192,7 @@ class Keeper:
             event(logger, logging.WARNING, "store out of reach: asked again", id=answered.key.id, reason=error)
         except StoreError:
             raise
-        except Exception:
+        except Exception:  # see above: one answer, not the thread
             logger.exception("mistake in the program: the answer to %s was not understood", answered.key)
         return _Landing(answered.key, None)
 

@@ -83,7 +83,7 @@ class Lock:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             self._take(path)
-        except BaseException:
+        except BaseException:  # whatever it was, the file must not stay open
             self.release()
             raise
         # Only for the person who looks: a full disk must not matter here.

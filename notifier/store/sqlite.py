@@ -124,7 +124,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.text_factory = _text
         for name, value in _PRAGMAS.items():
             _set(connection, name, value, path)
-    except BaseException:
+    except BaseException:  # whatever it was, the connection must not stay open
         connection.close()
         raise
     return connection
