@@ -14,7 +14,7 @@ from dataclasses import dataclass
 class NotifierError(Exception):
     """Something the person at the terminal can do something about; `str()` is fit to be shown to them.
 
-    `exit_code` is what the command ends with (DESIGN: the values are sysexits.h's where one fits).
+    `exit_code` is what the command ends with (the values are sysexits.h's where one fits).
     """
 
     exit_code = 1

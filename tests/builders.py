@@ -44,12 +44,12 @@ def a_key(prediction: str = "ufawqhfynnddngldkgtslldrkq", api: str = "cometapi")
 
 
 def an_api(name: str = "cometapi", **settings: Any) -> Api:
-    """An account with DESIGN's defaults, save what is given."""
+    """An account with the defaults, save what is given."""
     return Api(name, f"https://{name}.example/v1", Secret("r8_secret"), **settings)
 
 
 def a_watch(key: Key | None = None, name: str = "Launch teaser", **rules: Any) -> Watch:
-    """A watch with DESIGN's defaults, save the rules that are given."""
+    """A watch with the defaults, save the rules that are given."""
     standard = Rules(interval=30.0, channels=("team",), events=DEFAULT_EVENTS)
     return Watch(key or a_key(), name, replace(standard, **rules))
 

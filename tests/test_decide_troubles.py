@@ -1,6 +1,6 @@
 """A watch in trouble, as tables: stuck, unreachable, lost, what ends them, and letting go.
 
-Each row is what was seen in, what is told out, and what is known then (DESIGN section 3).
+Each row is what was seen in, what is told out, and what is known then.
 """
 
 from __future__ import annotations

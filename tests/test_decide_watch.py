@@ -1,6 +1,6 @@
 """What an answer means for its watch, as tables: first sight, changes, final statuses, error texts.
 
-Each row is what was seen in, what is told out, and what is known then (DESIGN section 3).
+Each row is what was seen in, what is told out, and what is known then.
 """
 
 from __future__ import annotations

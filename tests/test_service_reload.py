@@ -40,7 +40,7 @@ class Running:
 
     def _run(self) -> None:
         try:
-            self.service.run(signals=False)
+            self.service.run(take_signals=False)
         except NotifierError as error:
             self.ended = error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import json
 import logging
 import os
@@ -10,14 +11,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
-from notifier import __version__, logs
+from notifier import __version__, logs, signals
 from notifier.errors import ConfigError, NotifierError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+SHOWN = 200
+"""Notices that `history` shows to a person who says no limit."""
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -61,14 +64,30 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command; ends the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a character gets a question mark
     try:
-        cli(prog_name="notifier")
+        sys.exit(cli(prog_name="notifier", standalone_mode=False))
     except ConfigError as error:
-        click.echo(str(error), err=True)
-        sys.exit(error.exit_code)
+        _end(str(error), error.exit_code)
     except NotifierError as error:
-        click.echo(f"notifier: {error}", err=True)
+        _end(f"notifier: {error}", error.exit_code)
+    except click.ClickException as error:
+        error.show()
         sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except OSError as error:
+        if error.filename is not None:  # a file's trouble, which should have been told by whoever opened it
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would fail again at the exit
+        _end(f"notifier: the output cannot be written: {error.strerror}", 1)
+
+
+def _end(said: str, code: int) -> NoReturn:
+    click.echo(said, err=True)
+    sys.exit(code)
 
 
 @cli.command()
@@ -78,6 +97,7 @@ def main() -> None:
 )
 def run(log_level: str) -> None:
     """The daemon, in the foreground. Ends on SIGTERM or SIGINT, reads the configuration again on SIGHUP."""
+    signals.hold()  # loading takes most of a second, in which a signal to end must be no accident
     from notifier.service import Service, load_config
 
     logs.setup(getattr(logging, log_level.upper()))
@@ -119,7 +139,7 @@ def test(names: tuple[str, ...]) -> None:
     for name in names:
         _known(name, configuration.channels, "channel")
     failed = False
-    for name in names or configuration.channels:
+    for name in dict.fromkeys(names) or configuration.channels:
         channel = configuration.channels[name]
         for target in channels.targets(channel):
             wall = time.time()
@@ -203,20 +223,28 @@ def status(*, as_json: bool) -> None:
 @_config_option
 @_json_option
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=200, show_default=True, help="So many notices, the newest."
+    "--limit", type=click.IntRange(min=1), help=f"So many notices, the newest. Default: all with --json, else {SHOWN}."
 )
 @click.argument("prediction_id", metavar="[ID]", required=False)
-def history(prediction_id: str | None, limit: int, *, as_json: bool) -> None:
+def history(prediction_id: str | None, limit: int | None, *, as_json: bool) -> None:
     """What happened (to prediction ID, or to all), and what became of each delivery."""
     from notifier.cli import data
 
-    found = data.history(_reading_config(), prediction_id, limit)
+    configuration = _reading_config()
     if as_json:
-        click.echo(json.dumps(found, indent=2))
-    else:
-        from notifier.cli import draw
+        click.echo(json.dumps(data.history(configuration, prediction_id, limit), indent=2))
+        return
+    from notifier.cli import draw
 
-        draw.history(found)
+    # One more than is shown tells whether there are more.
+    found = data.history(configuration, prediction_id, limit or SHOWN + 1)
+    shown = found if limit else found[-SHOWN:]
+    draw.history(shown)
+    if not found:
+        listed = prediction_id is None or any(watch.key.id == prediction_id for watch in configuration.watches)
+        click.echo("nothing was told yet" if listed else f"nothing is known of {prediction_id}", err=True)
+    elif len(shown) < len(found):
+        click.echo(f"the newest {SHOWN}; --limit shows more", err=True)
 
 
 @cli.command()

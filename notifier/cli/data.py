@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from notifier.model import Address, Config, FailedPoll, Observation, Watch
+from notifier import channels
+from notifier.model import Address, Config, FailedPoll, Incident, IncidentKind, Observation, Watch
 from notifier.store import Store, WatchRow, is_running
 
 JSON = dict[str, Any]
@@ -21,14 +22,14 @@ def moment(seconds: float | None) -> str | None:
 
 
 def status(config: Config) -> JSON:
-    """The object of `status --json` (DESIGN section 6). Raises StoreError."""
+    """The object of `status --json`. Raises StoreError."""
     with Store.open(config.store, create=False) as store:
         known = {row.key: row for row in store.watches_overview()}
-        channels = {row.name: row for row in store.channels_overview()}
+        fares = {row.name: row for row in store.channels_overview()}
         incidents = store.open_incidents()
     rows = []
-    for name in dict.fromkeys((*config.channels, *channels)):
-        row = channels.get(name)
+    for name in dict.fromkeys((*config.channels, *fares)):
+        row = fares.get(name)
         rows.append(
             {
                 "name": name,
@@ -36,6 +37,7 @@ def status(config: Config) -> JSON:
                 "given_up": row.given_up if row else 0,
                 "last_sent": moment(row.last_sent) if row else None,
                 "failing_since": moment(row.failing_since) if row else None,
+                "last_error": row.last_error if row else None,
                 "configured": name in config.channels,
             }
         )
@@ -45,7 +47,7 @@ def status(config: Config) -> JSON:
         "watches": [_watch(watch, known.get(watch.key)) for watch in config.watches],
         "channels": rows,
         "incidents": [
-            {"kind": each.kind.value, "subject": each.subject, "since": moment(each.since), "detail": each.detail}
+            {"kind": each.kind.value, "subject": _subject(each), "since": moment(each.since), "detail": each.detail}
             for each in incidents
         ],
     }
@@ -53,25 +55,26 @@ def status(config: Config) -> JSON:
 
 def _watch(watch: Watch, row: WatchRow | None) -> JSON:
     state = row.state if row else None
-    done = bool(state and (state.done or state.let_go))
+    polled = row is not None and not row.state.done and not row.state.let_go
     return {
         "id": watch.key.id,
         "name": watch.name,
         "api": watch.key.api,
         "status": state.status if state else None,
-        "done": done,
+        "done": bool(state and state.done),
         "error": state.error if state else None,
         "output": list(state.output) if state else [],
         "last_polled": moment(row.last_polled) if row else None,
         "failures": state.failures + state.not_found if state else 0,
-        "next_poll": moment(row.next_poll) if row and not done else None,
+        "failure": state.failure if state else None,
+        "next_poll": moment(row.next_poll) if row and polled else None,
         "trouble": list(state.troubles) if state else [],
         "let_go": bool(state and state.let_go),
     }
 
 
-def history(config: Config, prediction_id: str | None, limit: int) -> list[JSON]:
-    """The list of `history --json` (DESIGN section 6), oldest first. Raises StoreError."""
+def history(config: Config, prediction_id: str | None, limit: int | None) -> list[JSON]:
+    """The list of `history --json`, oldest first: the newest `limit` notices, or all. Raises StoreError."""
     with Store.open(config.store, create=False) as store:
         rows = store.history(prediction_id, limit)
     return [
@@ -86,6 +89,7 @@ def history(config: Config, prediction_id: str | None, limit: int) -> list[JSON]
             "after": row.status,
             "error": row.error,
             "why": row.why,
+            "detail": row.detail,
             "deliveries": [
                 {
                     "delivery": each.id,
@@ -102,9 +106,15 @@ def history(config: Config, prediction_id: str | None, limit: int) -> list[JSON]
     ]
 
 
-def _recipient(address: Address) -> str | None:
-    from notifier import channels
+def _subject(incident: Incident) -> str:
+    """What it is about; a recipient as people know it, not as the store tells two that look alike apart."""
+    if incident.kind is not IncidentKind.CHANNEL:
+        return incident.subject
+    channel, *recipient = incident.subject.split(" ", 1)
+    return " ".join((channel, *map(channels.masked, recipient)))
 
+
+def _recipient(address: Address) -> str | None:
     return channels.masked(address.recipient) or None
 
 

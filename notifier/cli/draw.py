@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import humanize
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from notifier.cli.data import moment
@@ -26,26 +27,34 @@ STYLES = {
 }
 
 
+WIDE = 100_000
+"""Columns of what is no terminal: whoever reads a pipe or a file wants each line whole."""
+LEAST_NAME = 12
+"""Columns that a name keeps on a narrow terminal."""
+
+
 def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True)
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
 
 
 def _styled(word: str | None) -> Text:
     return Text(word or "-", style=STYLES.get(word or "", ""))
 
 
+def _short(seconds: float) -> str:
+    """A duration in at most four characters: `45s`, `12m`, `3h`, `90d`."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
 def _ago(iso: str | None) -> str:
-    """A time as people say it: `2 minutes ago`, `in 20 seconds`."""
+    """A time as people say it: `2m ago`, `in 20s`."""
     if iso is None:
         return "-"
-    return humanize.naturaltime(datetime.fromisoformat(iso), when=datetime.now(UTC))
+    away = (datetime.now(UTC) - datetime.fromisoformat(iso)).total_seconds()
+    return f"{_short(away)} ago" if away >= 0 else f"in {_short(-away)}"
 
 
 def _until(iso: str | None, *, running: bool) -> str:
@@ -60,6 +69,44 @@ def _plain(text: str) -> Text:
     return Text("".join(character if character.isprintable() else " " for character in text))
 
 
+Row = tuple[Sequence[Text | str], Sequence[Text]]
+"""The cells of a line, and what is told below it."""
+
+
+def _grid(console: Console, title: str, header: Sequence[str], rows: Sequence[Row], cut: int | None = None) -> None:
+    """Columns as wide as their widest cell, save the one to `cut` where the terminal is too narrow; what is told below
+    a line is indented.
+    """
+    lines = [[Text(cell) if isinstance(cell, str) else cell for cell in cells] for cells, _ in rows]
+    widths = [max(map(cell_len, column)) for column in zip(header, *(map(str, line) for line in lines), strict=True)]
+    if cut is not None:
+        widths[cut] -= max(0, min(widths[cut] - LEAST_NAME, sum(widths) + 2 * len(widths) - 2 - console.width))
+
+    def line(cells: Iterable[Text]) -> Text:
+        fitted = [cell.copy() for cell in cells]
+        for cell, width in zip(fitted, widths, strict=True):
+            cell.truncate(width, overflow="ellipsis", pad=True)
+        whole = Text("  ").join(fitted)
+        whole.rstrip()
+        return whole
+
+    console.print(Text(title, style="bold"))
+    if rows:
+        console.print(line(Text(cell, style="dim") for cell in header))
+    for cells, (_, below) in zip(lines, rows, strict=True):
+        console.print(line(cells))
+        for text in below:
+            _indented(console, text)
+    console.print()
+
+
+def _indented(console: Console, text: Text) -> None:
+    """One line of its own, or as many as a terminal needs, four columns in."""
+    for part in text.wrap(console, max(LEAST_NAME, console.width - 4)):
+        part.rstrip()
+        console.print(Text("    ") + part)
+
+
 def summary(config: Config) -> None:
     """What `check` says of a good configuration."""
     console = _console()
@@ -67,15 +114,13 @@ def summary(config: Config) -> None:
         f"[green]{escape(str(config.path))} is fine[/green]: {_many(len(config.watches), 'watch', 'watches')}, "
         f"{_many(len(config.channels), 'channel', 'channels')}, {_many(len(config.files), 'file', 'files')}"
     )
-    table = _table("", "account", "watches", "polls/s asked", "allowed", "")
+    rows: list[Row] = []
     for name, api in config.apis.items():
         intervals = [watch.rules.interval for watch in config.watches if watch.key.api == name]
         asked = sum(1.0 / interval for interval in intervals)
-        note = ""
-        if asked > api.rate:
-            note = f"more than `rate`: intervals stretch {asked / api.rate:.3g} times"
-        table.add_row(name, str(len(intervals)), _number(asked), _number(api.rate), note)
-    console.print(table)
+        note = [Text(f"more than `rate`: intervals stretch {asked / api.rate:.3g} times", style="yellow")]
+        rows.append(((name, str(len(intervals)), _number(asked), _number(api.rate)), note if asked > api.rate else []))
+    _grid(console, "", ("account", "watches", "polls/s asked", "allowed"), rows)
     channels = ", ".join(config.channels)
     console.print(f"channels: {escape(channels)}; operators: {escape(', '.join(config.operators))}")
     for warning in config.warnings:
@@ -95,51 +140,99 @@ def status(found: JSON) -> None:
     console = _console()
     running = "[green]the daemon is running[/green]" if found["running"] else "[red]the daemon is not running[/red]"
     console.print(f"{found['as_of']}: {running}\n")
-    table = _table("watches", "name", "api", "status", "last polled", "next poll", "failures", "")
-    for watch in found["watches"]:
-        note = ", ".join((*watch["trouble"], *(["let go"] if watch["let_go"] else [])))
-        next_poll = "never: done" if watch["done"] else _until(watch["next_poll"], running=found["running"])
-        name = watch["name"] if watch["name"] == watch["id"] else f"{watch['name']} ({watch['id']})"
-        error = f"{note}: {watch['error']}" if note and watch["error"] else note or watch["error"] or ""
-        table.add_row(_plain(name), watch["api"], _styled(watch["status"]), _ago(watch["last_polled"]), next_poll,
-                      str(watch["failures"] or ""), _plain(error))  # fmt: skip
-    console.print(table)
-    console.print()
-    table = _table("channels", "name", "waiting", "given up", "last sent", "failing since", "")
-    for channel in found["channels"]:
-        note = "" if channel["configured"] else "no longer configured: what waits, waits until it is back"
-        table.add_row(channel["name"], str(channel["waiting"]), str(channel["given_up"]), _ago(channel["last_sent"]),
-                      _ago(channel["failing_since"]), note)  # fmt: skip
-    console.print(table)
+    _watches(console, found["watches"], running=found["running"])
+    rows: list[Row] = [
+        (
+            (
+                each["name"],
+                str(each["waiting"]),
+                str(each["given_up"]),
+                _ago(each["last_sent"]),
+                _ago(each["failing_since"]),
+            ),
+            _channel_troubles(each),
+        )
+        for each in found["channels"]
+    ]
+    _grid(console, "channels", ("name", "waiting", "given up", "last sent", "failing since"), rows)
+    if any(each["given_up"] for each in found["channels"]):
+        console.print("`notifier history` shows what was given up, `notifier resend` sends it again.\n")
     if found["incidents"]:
-        console.print()
-        table = _table("incidents", "kind", "subject", "since", "detail")
-        for each in found["incidents"]:
-            table.add_row(each["kind"], _plain(each["subject"]), _ago(each["since"]), _plain(each["detail"]))
-        console.print(table)
+        rows = [
+            ((each["kind"], _plain(each["subject"]), _ago(each["since"])), [_plain(each["detail"])])
+            for each in found["incidents"]
+        ]
+        _grid(console, "incidents", ("kind", "subject", "since"), rows)
+
+
+def _watches(console: Console, watches: list[JSON], *, running: bool) -> None:
+    """The watches; without the columns that would say nothing: names that are ids, the only account."""
+    named = any(watch["name"] != watch["id"] for watch in watches)
+    several = len({watch["api"] for watch in watches}) > 1
+    header = ("status", *(["name"] if named else []), "id", *(["account"] if several else []), "polled", "next")
+    rows: list[Row] = [
+        (
+            (
+                _styled(watch["status"]),
+                *([_plain(watch["name"] if watch["name"] != watch["id"] else "")] if named else []),
+                watch["id"],
+                *([watch["api"]] if several else []),
+                _ago(watch["last_polled"]),
+                _next_poll(watch, running=running),
+            ),
+            _troubles(watch),
+        )
+        for watch in watches
+    ]
+    _grid(console, "watches" if rows else "no watches", header, rows, cut=1 if named else None)
+
+
+def _next_poll(watch: JSON, *, running: bool) -> str:
+    if watch["done"] or watch["let_go"]:
+        return "never: done" if watch["done"] else "never: let go"
+    return _until(watch["next_poll"], running=running)
+
+
+def _troubles(watch: JSON) -> list[Text]:
+    """What is wrong with a watch, a line each."""
+    found = []
+    if watch["trouble"] or watch["failures"]:
+        failed = _many(watch["failures"], "failed poll", "failed polls") if watch["failures"] else ""
+        found.append(": ".join(filter(None, (", ".join((*watch["trouble"], failed)).strip(", "), watch["failure"]))))
+    if watch["error"]:
+        found.append(f"error: {watch['error']}")
+    return [Text(style="yellow").append_text(_plain(text)) for text in found]
+
+
+def _channel_troubles(channel: JSON) -> list[Text]:
+    found = []
+    if channel["failing_since"] and channel["last_error"]:
+        found.append(channel["last_error"])
+    if not channel["configured"]:
+        found.append("no longer configured: what waits, waits until it is back")
+    return [Text(style="yellow").append_text(_plain(text)) for text in found]
 
 
 def history(found: list[JSON]) -> None:
     """What `history` says."""
     console = _console()
-    if not found:
-        console.print("nothing was told yet")
     for notice in found:
-        change = " -> ".join(filter(None, (notice["before"], notice["after"])))
-        head = Text.assemble(
-            (notice["time"], "dim"), "  ", (notice["event"], "bold"), "  ", _plain(notice["name"]), "  ", change
-        )
-        head.append(f"  notice {notice['notice']}", style="dim")
-        console.print(head)
-        if notice["error"]:
-            console.print(Text("    error: ") + _plain(notice["error"]))
+        change = " → ".join(dict.fromkeys(filter(None, (notice["before"], notice["after"]))))
+        who = notice["name"] if notice["id"] in (None, notice["name"]) else f"{notice['name']} ({notice['id']})"
+        head = Text.assemble((notice["time"], "dim"), "  ", (notice["event"], "bold"), "  ", _plain(who))
+        if change:
+            head.append("  ").append_text(_plain(change))
+        console.print(head.append(f"  notice {notice['notice']}", style="dim"))
+        for name in ("error", "detail"):
+            if notice[name]:
+                _indented(console, _plain(f"{name}: {notice[name]}"))
         for each in notice["deliveries"]:
             recipient = f" ({each['recipient']})" if each["recipient"] else ""
-            line = Text(f"    {each['delivery']:>6}  {each['channel']}{recipient}: ") + _styled(each["state"])
+            line = Text(f"{each['delivery']:>6}  {each['channel']}{recipient}: ") + _styled(each["state"])
             line.append(f", {_many(each['attempts'], 'attempt', 'attempts')}")
             if each["last_error"]:
                 line.append(": ").append_text(_plain(each["last_error"]))
-            console.print(line)
+            _indented(console, line)
 
 
 def poll(api: str, prediction_id: str, seen: Observation | FailedPoll) -> None:

@@ -56,7 +56,7 @@ def is_over(state: State, watch: Watch, now: float) -> bool:
 def decide_watch(
     watch: Watch, before: State, seen: Observation | FailedPoll, surroundings: Surroundings, *, now: float, wall: float
 ) -> Decision:
-    """Compare what was known with what was seen (DESIGN section 3).
+    """Compare what was known with what was seen.
 
     `now` is steady, `wall` is what the notice will be dated with; both in Unix seconds.
     """

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from notifier import signals
 from notifier.demo.lives import configuration, lives
 from notifier.demo.screen import Screen
 from notifier.demo.server import Server
@@ -28,7 +29,6 @@ LONGEST = 50.0
 """Seconds after which the demonstration ends in any case."""
 LOOK_EVERY = 0.25
 """Seconds without a message after which the store is asked whether any will follow."""
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LUCK = 0.12
 """In place of chance, so that the back-off after failures is short enough to be watched."""
 
@@ -92,7 +92,7 @@ def _all_is_told(store: Store) -> bool:
 def _running(service: Service, ended: Callable[[], None]) -> Iterator[None]:
     """The daemon runs meanwhile. Raises what it raised; `ended` is called when it ends, also of itself."""
     with ThreadPoolExecutor(1, "demo daemon") as pool:
-        life = pool.submit(service.run, signals=False)
+        life = pool.submit(service.run, take_signals=False)
         life.add_done_callback(lambda _: ended())
         try:
             yield
@@ -107,12 +107,12 @@ def _signals(end: Callable[[], None]) -> Iterator[None]:
 
     Afterwards they are ignored: the process is about to end, and while it does Python would let them kill it.
     """
-    for number in SIGNALS:
+    for number in signals.SIGNALS:
         signal.signal(number, lambda *_: end())
     try:
         yield
     finally:
-        for number in SIGNALS:
+        for number in signals.SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
 

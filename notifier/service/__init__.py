@@ -7,7 +7,6 @@ import os
 import queue
 import random
 import resource
-import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from enum import Enum
 from functools import partial
 from pathlib import Path
 
-from notifier import channels, config, logs, message
+from notifier import channels, config, logs, message, signals
 from notifier.deliver import Lanes, Route
 from notifier.errors import ConfigError, Mistake, NotifierError, StoreError, StoreWriteError
 from notifier.logs import event
@@ -33,7 +32,6 @@ __all__ = ["PartDiedError", "Service", "load_config", "routes"]
 
 logger = logging.getLogger(__name__)
 
-SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 DELIVERY_GRACE = 10.0
 """Seconds that deliveries in flight get at the end."""
 HEARTBEAT_GRACE = 2.0
@@ -140,14 +138,14 @@ class Service:
 
     # --- life --------------------------------------------------------------------------------------------------------
 
-    def run(self, *, signals: bool = True) -> None:
+    def run(self, *, take_signals: bool = True) -> None:
         """Start, work until `stop`, SIGTERM or SIGINT, and end in good order.
 
-        Raises StoreError when the store became unusable, PartDiedError when a thread of ours died. Without `signals`
-        only `stop` ends it.
+        Raises StoreError when the store became unusable, PartDiedError when a thread of ours died. Without
+        `take_signals` only `stop` ends it.
         """
-        if signals:
-            self._listen_to_signals()
+        if take_signals:
+            signals.listen(reload=self.reload, stop=self.stop)
         try:
             self._start()
         except BaseException:  # whatever it was, nothing that was started may stay
@@ -170,20 +168,6 @@ class Service:
     def reload(self) -> None:
         """Read the configuration again at the next beat, edited or not, and act on it at once."""
         self._asked.put(_Asked.RELOAD)
-
-    def _listen_to_signals(self) -> None:
-        """Have a thread wait for the signals, which no other gets.
-
-        A handler would run in the main thread, at any point of it, and only once that thread wakes: while it waits for
-        a lock, a signal that the kernel gives to another thread does not wake it.
-        """
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # threads that are started from here on inherit it
-        threading.Thread(target=self._take_signals, name="signals", daemon=True).start()
-
-    def _take_signals(self) -> None:
-        while True:
-            number = signal.sigwait(SIGNALS)
-            self.reload() if number == signal.SIGHUP else self.stop()
 
     def _start(self) -> None:
         _prepare_process(sum(api.concurrency for api in self._config.apis.values()))

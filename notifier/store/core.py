@@ -257,8 +257,9 @@ class Store:
         with self._read() as connection:
             return outbox.channels_overview(connection)
 
-    def history(self, prediction_id: str | None, limit: int) -> list[rows.HistoryRow]:
-        """The newest `limit` notices, of one prediction (on any account) or of all, with what became of them.
+    def history(self, prediction_id: str | None, limit: int | None) -> list[rows.HistoryRow]:
+        """The newest `limit` notices (without one, every notice), of one prediction (on any account) or of all, with
+        what became of them.
 
         Oldest first, so that the newest stands last, where a person at a terminal looks.
         """

@@ -219,6 +219,10 @@ def channels_overview(connection: Connection) -> list[rows.ChannelRow]:
     )
     for channel, state, count in connection.execute(query):
         counts[channel][state] = count
+    failed = select(func.min(deliveries.c.id)).where(_WAITING, deliveries.c.last_error.is_not(None))
+    oldest = deliveries.c.id.in_(failed.group_by(deliveries.c.channel))
+    reasons = select(deliveries.c.channel, deliveries.c.last_error).where(oldest)
+    errors = dict(row._tuple() for row in connection.execute(reasons))
     fares: dict[str, rows.Health] = {}
     last = func.max(channels.c.last_sent)
     first = func.min(channels.c.failing_since)
@@ -233,13 +237,14 @@ def channels_overview(connection: Connection) -> list[rows.ChannelRow]:
             given_up=counts[name].get(DeliveryState.GIVEN_UP, 0),
             last_sent=fares.get(name, rows.Health()).last_sent,
             failing_since=fares.get(name, rows.Health()).failing_since,
+            last_error=errors.get(name),
         )
         for name in sorted(counts.keys() | fares.keys())
     ]
 
 
-def history(connection: Connection, prediction_id: str | None, limit: int) -> list[rows.HistoryRow]:
-    """The newest notices, of one prediction or of all, oldest first."""
+def history(connection: Connection, prediction_id: str | None, limit: int | None) -> list[rows.HistoryRow]:
+    """The newest notices (all without a limit), of one prediction or of all, oldest first."""
     newest = select(notices).order_by(notices.c.number.desc()).limit(limit)
     if prediction_id is not None:
         newest = newest.where(notices.c.id == prediction_id)
@@ -266,6 +271,7 @@ def history(connection: Connection, prediction_id: str | None, limit: int) -> li
             status=row.status,
             error=row.error,
             why=row.why,
+            detail=rows.detail_in(row.facts),
             deliveries=tuple(told[row.number]),
         )
         for row in reversed(connection.execute(newest).all())

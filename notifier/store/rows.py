@@ -61,6 +61,8 @@ class ChannelRow:
     given_up: int
     last_sent: float | None
     failing_since: float | None
+    last_error: str | None
+    """Why what has waited longest has not been delivered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class HistoryRow:
     status: str | None
     error: str | None
     why: str
+    detail: str | None
     deliveries: tuple[DeliveryRow, ...]
 
 
@@ -317,6 +320,15 @@ def names_in(facts: str) -> frozenset[str]:
         return frozenset(json.loads(facts).get("names", ()))
     except (ValueError, TypeError, AttributeError):
         return frozenset()
+
+
+def detail_in(facts: str) -> str | None:
+    """What more the notice with these facts says; None where that is nothing, or for a row that is damaged."""
+    try:
+        detail = json.loads(facts).get("detail")
+    except (ValueError, AttributeError):
+        return None
+    return detail if isinstance(detail, str) else None
 
 
 def _frozen(name: str, value: Any) -> Any:

@@ -1,0 +1,207 @@
+"""What `status` and `history` show to a person, at a terminal and through a pipe, and to a program."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from notifier.model import Address, Event, Incident, IncidentKind, Key, Notice, State
+from notifier.store import Change, Store
+
+ERROR = "CUDA out of memory. " + "Tried to allocate 20.00 MiB (GPU 0; 39.39 GiB total capacity) " * 3 + "the end"
+NAMED, PLAIN, TROUBLED = (Key("cometapi", id_) for id_ in ("rrr4z55ocneqzikepnug6xezpe", "plain1", "troubled1"))
+MAIL = Address("mail", "o…l@example.com~5f3c9a01")
+CONFIG = f"""
+apis: {{cometapi: {{token: some-token}}}}
+channels: {{team: {{url: 'json://127.0.0.1:9/'}}, mail: {{url: 'json://127.0.0.1:9/'}}}}
+watchlist:
+  - id: {NAMED.id}
+    name: A launch teaser with a name that is longer than any terminal likes
+  - {PLAIN.id}
+  - {TROUBLED.id}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A configuration, and a store in which things went well and badly."""
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    now = time.time()
+    with Store.open(f"sqlite:///{tmp_path}/state/notifier.db", daemon=True) as store:
+        notice = Notice(
+            "n1", Event.STATUS, now, NAMED, name="Teaser", before="processing", status="failed", error=ERROR
+        )
+        states = {
+            NAMED: State(watched_since=now, status="failed", error=ERROR, done=True),
+            PLAIN: State(watched_since=now, status="processing", let_go=True),
+            TROUBLED: State(
+                watched_since=now, status="starting", failures=7, failure="HTTP 502", troubles=("unreachable",)
+            ),
+        }
+        owed = {NAMED: ((notice, (Address("team", ""), MAIL)),)}
+        first, second = store.record([Change(key, state, owed.get(key, ())) for key, state in states.items()], now)
+        store.mark_given_up([first.id], wall=now, reason="HTTP 404: no_service")
+        store.mark_failed([second.id], due_at=now, reason="SMTP 451 try later")
+        store.note_failing(MAIL, now - 4000)
+        incident = Incident(IncidentKind.CHANNEL, " ".join(MAIL), now - 4000, "SMTP 451 try later")
+        told = Notice("n2", Event.INCIDENT, now, name="channel mail", detail="SMTP 451 try later")
+        store.open_incident(incident, [(told, (Address("team", ""),))], now)
+    return tmp_path
+
+
+def environment(folder: Path, **more: str) -> Mapping[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": str(folder), "STATE_DIRECTORY": str(folder / "state"), **more}
+
+
+def piped(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "notifier", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment(folder, **more), capture_output=True, timeout=60, encoding="utf-8"
+    )
+
+
+def at_a_terminal(folder: Path, columns: int, *arguments: str) -> list[str]:
+    """The lines on a terminal so wide, without their colours."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    command = [sys.executable, "-m", "notifier", *arguments]
+    program = subprocess.Popen(command, cwd=folder, env=environment(folder, TERM="xterm"), stdout=its, stdin=its)
+    os.close(its)
+    written = b""
+    try:
+        while part := os.read(ours, 10_000):
+            written += part
+    except OSError:  # how Linux says that the last writer has closed the terminal
+        pass
+    finally:
+        os.close(ours)
+    assert program.wait(60) == 0
+    return re.sub(r"\x1b\[[0-9;]*m", "", written.decode()).splitlines()
+
+
+def test_status_fits_a_terminal_and_says_everything(folder: Path) -> None:
+    lines = at_a_terminal(folder, 80, "status")
+    assert max(map(len, lines)) <= 80
+    shown = " ".join(" ".join(lines).split())
+    assert ERROR in shown
+    for said in (
+        f"failed A launch teaser … {NAMED.id} - never: done",
+        "processing plain1 - never: let go",
+        "unreachable, 7 failed polls: HTTP 502",
+        "team 1 1 - -",
+        "`notifier resend` sends it again",
+        "mail 1 0 - 67m ago SMTP 451 try later",
+        "channel mail o…l@example.com 67m ago SMTP 451 try later",
+    ):
+        assert said in shown
+
+
+@pytest.mark.parametrize("verb", ["status", "history"])
+def test_a_pipe_gets_each_thing_on_a_line_of_its_own(folder: Path, verb: str) -> None:
+    done = piped(folder, verb)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert f"    error: {ERROR}" in lines
+    assert not [line for line in lines if line != line.rstrip()]
+
+
+def test_history_shows_what_happened_and_what_became_of_it(folder: Path) -> None:
+    lines = piped(folder, "history").stdout.splitlines()
+    assert re.fullmatch(rf"\S+Z  status  Teaser \({NAMED.id}\)  processing → failed  notice n1", lines[0])
+    assert [line.strip() for line in lines[2:4]] == [
+        "1  team: given_up, 1 attempt: HTTP 404: no_service",
+        "2  mail (o…l@example.com): waiting, 1 attempt: SMTP 451 try later",
+    ]
+    assert lines[4].endswith("incident  channel mail  notice n2")
+    assert lines[5].strip() == "detail: SMTP 451 try later"
+    assert piped(folder, "history", "nobody").stderr == "nothing is known of nobody\n"
+    assert piped(folder, "history", PLAIN.id).stderr == "nothing was told yet\n"
+
+
+def test_history_is_whole_as_json_and_says_what_it_leaves_out_for_a_person(folder: Path) -> None:
+    with Store.open(f"sqlite:///{folder}/state/notifier.db", create=False) as store:
+        for number in range(250):
+            store.record_notice(Notice(f"m{number}", Event.TEST, time.time(), name="many"), (), time.time())
+    assert len(json.loads(piped(folder, "history", "--json").stdout)) == 252
+    assert len(json.loads(piped(folder, "history", "--json", "--limit", "3").stdout)) == 3
+    shown = piped(folder, "history")
+    assert shown.stdout.count("notice m") == 200
+    assert shown.stderr == "the newest 200; --limit shows more\n"
+    assert piped(folder, "history", "--limit", "251").stdout.count("notice ") == 251
+
+
+def test_json_tells_what_is_over_from_what_was_let_go_and_why_a_channel_fails(folder: Path) -> None:
+    found = json.loads(piped(folder, "status", "--json").stdout)
+    assert [(each["id"], each["done"], each["let_go"], each["next_poll"]) for each in found["watches"][:2]] == [
+        (NAMED.id, True, False, None),
+        (PLAIN.id, False, True, None),
+    ]
+    assert found["watches"][2]["failure"] == "HTTP 502"
+    assert [(each["name"], each["last_error"]) for each in found["channels"]] == [
+        ("team", None),
+        ("mail", "SMTP 451 try later"),
+    ]
+    assert found["incidents"][0]["subject"] == "mail o…l@example.com"
+
+
+@pytest.mark.parametrize("arguments", [("status",), ("history", "--json"), ("schema",), ("check",)])
+def test_an_output_that_cannot_be_written_is_one_line(folder: Path, arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "notifier", *arguments],
+            cwd=folder,
+            env=environment(folder),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "notifier: the output cannot be written: No space left on device\n",
+    )
+
+
+def test_a_terminal_that_lacks_a_character_gets_a_question_mark(folder: Path) -> None:
+    done = piped(folder, "history", PYTHONIOENCODING="ascii")
+    assert "processing ? failed" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_while_run_is_still_loading_ends_or_reloads_it_in_good_order(folder: Path, number: int) -> None:
+    """From its first own line on: what comes before that is Python's."""
+    program = subprocess.Popen(
+        [sys.executable, "-m", "notifier", "run"],
+        cwd=folder,
+        env=environment(folder),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # It takes most of a second from here on to be loaded.
+    while not int(re.findall(r"SigBlk:\s*(\w+)", Path(f"/proc/{program.pid}/status").read_text())[0], 16) >> 14 & 1:
+        assert program.poll() is None
+        time.sleep(0.001)
+    program.send_signal(number)
+    if number == signal.SIGHUP:
+        assert program.stderr is not None
+        said = iter(program.stderr.readline, "")
+        assert any("reloaded" in line for line in said)
+        program.terminate()
+    _, said_last = program.communicate(timeout=60)
+    assert program.returncode == 0, said_last
+    assert "Traceback" not in said_last
