@@ -84,8 +84,8 @@ def _credential(name: str, environ: Mapping[str, str]) -> str:
         raise _Unresolved("a credential's name is a file name, without slashes")
     if not (directory := environ.get("CREDENTIALS_DIRECTORY")):
         raise _Unresolved(
-            "the environment variable CREDENTIALS_DIRECTORY is not set: systemd sets it for a service that has "
-            "LoadCredential= or SetCredential="
+            f"the credential {name} cannot be had: the environment variable CREDENTIALS_DIRECTORY is not set, which "
+            "systemd sets for a service that has LoadCredential= or SetCredential="
         )
     return _read(Path(directory) / name)
 

@@ -161,7 +161,7 @@ def _after_failure(
     if Event.UNREACHABLE in before.troubles:
         return after, [], "unreachable was told before"
     if after.failures < UNREACHABLE_FAILURES or now - since < watch.rules.unreachable_after:
-        return after, [], f"failed, {after.failures} times so far"
+        return after, [], f"failed, try {after.failures} in a row"
     answered = surroundings.others_answered_at
     if surroundings.watches >= SMALL_ACCOUNT and (answered is None or answered < since):
         return after, [], "no other watch of the account was answered meanwhile: this may not be the watch's trouble"
@@ -175,7 +175,7 @@ def _after_not_found(watch: Watch, before: State, seen: FailedPoll, now: float) 
     if Event.LOST in before.troubles:
         return after, [], "lost was told before"
     if after.not_found < LOST_TRIES or now - since < watch.rules.lost_after:
-        return after, [], f"not found, {after.not_found} times so far"
+        return after, [], f"not found, try {after.not_found} in a row"
     return _with_trouble(after, Event.LOST, since), [Event.LOST], f"not found {after.not_found} times"
 
 
