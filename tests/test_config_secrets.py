@@ -54,7 +54,10 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         url("»${file:blank}", "'blank' is empty"),
         url("»${file:latin}", "'latin' is not UTF-8 text"),
         url("»${file:long}", "'long' is longer than 64 KiB: that is no secret"),
-        url("»${credential:x}", "the environment variable CREDENTIALS_DIRECTORY is not set: systemd sets it for"),
+        url(
+            "»${credential:x}",
+            "the credential x cannot be had: the environment variable CREDENTIALS_DIRECTORY is not set",
+        ),
         url("»${credential:../x}", "a credential's name is a file name, without slashes"),
         url("»${credential:..}", "a credential's name is a file name, without slashes"),
         url("»${a b}", f"this is no reference: {FORMS}"),
