@@ -17,9 +17,10 @@ import pytest
 import notifier.schedule
 from notifier import channels
 from notifier.errors import NotifierError, StoreError, StoreWriteError
-from notifier.model import Clock, Key, Message
+from notifier.model import Address, Clock, Incident, IncidentKind, Key, Message
 from notifier.service import PartDiedError, Service, heartbeat, load_config, routes, watching
 from notifier.store import Store
+from tests.builders import a_notice
 from tests.standins.api import ApiStandIn, plain, problem
 
 LONG = "50m"
@@ -407,6 +408,27 @@ def test_what_another_process_puts_into_the_outbox_is_taken_up_although_the_stor
             store.resend(None, time.time())
         until(lambda: len(posts) == 2)
         assert failed.is_set()
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_channel_that_a_crash_left_in_its_incident_is_out_of_it_at_the_next_start(
+    tmp_path: Path, api: ApiStandIn, posts: list[str], *, works: bool
+) -> None:
+    """If it works, that is: nothing may wait for it any more that would show it."""
+    team, since = Address("team", ""), time.time() - 900
+    with Store.open(f"sqlite:///{tmp_path}/notifier.db", daemon=True) as store:
+        store.note_failing(team, since)
+        store.open_incident(Incident(IncidentKind.CHANNEL, "team", since, "HTTP 500"), [], since)
+        if works:
+            (delivery,) = store.record_notice(a_notice(), (team,), since)
+            store.mark_sent([delivery.id], since + 60)
+    text = config(api, "a").replace("channels: {", "channels: {mail: {url: 'json://localhost'}, ")
+    with running(tmp_path, text) as daemon:
+        api.wait_for(1, "a")
+        until(lambda: len(posts) == works)
+    assert posts == ["🟢 channel team: works again"] * works
+    with Store.open(daemon.service._config.store, create=False) as store:
+        assert len(store.open_incidents()) == (not works)
 
 
 def test_after_a_heartbeat_is_told_to_stop_nothing_more_is_begun() -> None:

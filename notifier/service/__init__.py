@@ -174,16 +174,17 @@ class Service:
         incidents = self._store.open_incidents()
         in_trouble = {incident.subject for incident in incidents if incident.kind is IncidentKind.CHANNEL}
         found = routes(self._config)
-        self._lanes.remember(
-            failing={
-                address: health.failing_since
-                for address, health in self._store.channel_health().items()
-                if health.failing_since is not None
-            },
-            incident_open=[address for address in found if subject_of(address) in in_trouble],
-        )
+        health = self._store.channel_health()
+        failing = {address: each.failing_since for address, each in health.items() if each.failing_since is not None}
+        incident_open = {address for address in found if subject_of(address) in in_trouble}
+        # A crash may have come between a channel's first success and the end of its incident. Nothing need wait for the
+        # channel by now, so that no lane would find out.
+        mended = incident_open & health.keys() - failing.keys()
+        self._lanes.remember(failing=failing, incident_open=incident_open - mended)
         self._configure(self._config, found)
         self._keeper.resume_incidents(incidents)
+        for address in mended:
+            self.channel_works(address)
         self._lanes.wake(self._store.waiting_addresses())
         self._transport.start()
         self._keeper.start()
