@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 INHERITED = ("PATH", "LANG", "LC_ALL", "VIRTUAL_ENV", "COVERAGE_PROCESS_START")
+PROGRAM = ("notifier",)
+ROOT = Path(__file__).parents[2]
+"""Where `python -m` finds the stand-ins for the program."""
 
 
 class Daemon:
@@ -25,6 +28,7 @@ class Daemon:
         self._environment = {
             **{name: os.environ[name] for name in INHERITED if name in os.environ},
             "HOME": str(folder),
+            "PYTHONPATH": str(ROOT),
             "STATE_DIRECTORY": str(folder / "state"),
             **(environment or {}),
         }
@@ -33,20 +37,24 @@ class Daemon:
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
 
-    def start(self, *arguments: str) -> Self:
-        """Start it, and wait until it says that it has."""
+    def start(self, *arguments: str, **variables: str) -> Self:
+        """Start it, with more variables in its environment, and wait until it says that it has."""
         already = len(self.log)
+        self.launch(*arguments, **variables)
+        self.wait_for_log(lambda lines: any("started watches=" in line for line in lines[already:]))
+        return self
+
+    def launch(self, *arguments: str, module: Sequence[str] = PROGRAM, **variables: str) -> None:
+        """Start it, or a module that stands in for it, and wait for nothing."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "notifier", "run", "-c", str(self.path), *arguments],
+            [sys.executable, "-m", *module, "run", "-c", str(self.path), *arguments],
             cwd=self.folder,
-            env=self._environment,
+            env={**self._environment, **variables},
             stderr=subprocess.PIPE,
             text=True,
         )
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()
-        self.wait_for_log(lambda lines: any("started watches=" in line for line in lines[already:]))
-        return self
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stderr is not None
@@ -86,10 +94,12 @@ class Daemon:
         self.signal(signal.SIGKILL)
         self.wait()
 
-    def command(self, *arguments: str, check: int | None = 0) -> subprocess.CompletedProcess[str]:
+    def command(
+        self, *arguments: str, check: int | None = 0, module: Sequence[str] = PROGRAM
+    ) -> subprocess.CompletedProcess[str]:
         """Another verb, with the same configuration and environment."""
         done = subprocess.run(
-            [sys.executable, "-m", "notifier", *arguments, "-c", str(self.path)],
+            [sys.executable, "-m", *module, *arguments, "-c", str(self.path)],
             cwd=self.folder,
             env=self._environment,
             capture_output=True,

@@ -49,7 +49,7 @@ class SMTPStandIn:
     """A running server; a context manager, or call `close()`. The attributes below may be set at any time.
 
     A scripted answer is a whole SMTP reply (`550 5.1.1 no such user`), or one of the words `hang` (say nothing),
-    `reset` (reset the connection), and after data `accept, then reset`.
+    `reset` (reset the connection), and after data `accept, then hang` and `accept, then reset`.
     """
 
     def __init__(self, security: Literal["plain", "starttls", "ssl"] = "plain", *, trusted: bool = True) -> None:
@@ -201,10 +201,9 @@ class _Handler:
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
         after = self._stand_in.after_data
-        if after is None or after == "accept, then reset":
+        if after is None or after.startswith("accept, then "):
             self._take(session, envelope)
-        if after == "accept, then reset":
-            after = "reset"
+            after = after and after.removeprefix("accept, then ")
         return await self._connection.scripted(after) or "250 OK: queued"
 
     async def handle_QUIT(  # noqa: N802 - aiosmtpd's name
