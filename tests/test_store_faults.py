@@ -70,6 +70,7 @@ def refusal(action):
 url = f"sqlite:///{sys.argv[1]}/n.db"
 fill()
 assert refusal(lambda: Store.open(url, daemon=True)) is not None
+assert not os.path.exists(sys.argv[1] + "/n.db"), "nothing half-made is left"
 os.unlink(filler)
 with Store.open(url, daemon=True) as store:
     store.record([change(1)], NOW)
@@ -124,9 +125,10 @@ from notifier.store import Store
 subprocess.run(["mount", "--bind", sys.argv[1], sys.argv[1]], check=True)
 subprocess.run(["mount", "-o", "remount,bind,ro", sys.argv[1]], check=True)
 for name in ("n.db", "new.db"):
-    for daemon in (True, False):
+    url = f"sqlite:///{sys.argv[1]}/{name}"
+    for use in (lambda: Store.open(url, daemon=True), lambda: Store.open(url), lambda: Store.check(url)):
         try:
-            Store.open(f"sqlite:///{sys.argv[1]}/{name}", daemon=daemon)
+            use()
         except StoreError as error:
             print(error)
 """
@@ -138,7 +140,7 @@ def test_a_read_only_file_system_is_refused_in_words(tmp_path: Path) -> None:
     result = in_a_namespace(READ_ONLY, tmp_path)
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 6
     assert all("read-only" in line.lower() for line in lines), lines
 
 
@@ -147,11 +149,13 @@ import sys
 from notifier.errors import StoreError
 from notifier.store import Store
 
-for name in ("n.db", "new.db"):
-    try:
-        Store.open(f"sqlite:///{sys.argv[1]}/{name}", daemon=True)
-    except StoreError as error:
-        print(error)
+for name in ("n.db", "new.db", "a/folder/new.db"):
+    url = f"sqlite:///{sys.argv[1]}/{name}"
+    for use in (lambda: Store.open(url, daemon=True), lambda: Store.check(url)):
+        try:
+            use()
+        except StoreError as error:
+            print(error)
 """
 
 
@@ -168,7 +172,22 @@ def test_a_folder_that_may_not_be_written_is_refused_in_words(tmp_path: Path) ->
     finally:
         tmp_path.chmod(0o700)
     assert result.returncode == 0, result.stderr
-    assert [("cannot be used" in line) for line in result.stdout.splitlines()] == [True, True], result.stdout
+    lines = result.stdout.splitlines()
+    assert len(lines) == 6
+    assert all("cannot be used" in line and "owner and mode" in line for line in lines), result.stdout
+
+
+def test_a_store_that_can_only_be_read_for_a_while_is_survived(tmp_path: Path) -> None:
+    with Store.open(f"sqlite:///{tmp_path}/n.db", daemon=True) as store:
+        store._writer.exec_driver_sql("PRAGMA query_only = 1")
+        store._writer.rollback()
+        with pytest.raises(StoreWriteError, match=r"can only be read; check .*SQLITE_READONLY"):
+            store.record([change(1)], NOW)
+        store.check_identity()
+        store._writer.exec_driver_sql("PRAGMA query_only = 0")
+        store._writer.rollback()
+        store.record([change(1)], NOW)
+        assert store.waiting_addresses() == {TEAM: 1}
 
 
 RECORDER = """

@@ -1,4 +1,4 @@
-"""Which files a store consists of, who may hold it, and what is refused, with what to do about it."""
+"""Which files a store consists of, who may hold it, and how it comes to be."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -19,14 +20,9 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from notifier.errors import AlreadyRunningError, StoreError, StoreWriteError
-from notifier.model import Address, Event, Key, Notice, State
-from notifier.store import Change, Resent, Store, database_path, is_running, opening, sqlite, tables
-
-NOW = 1_800_000_000.0
-KEY = Key("cometapi", "aaa")
-TEAM = Address("team", "")
-CHANGE = Change(KEY, State(NOW, "processing"), ((Notice("n1", Event.STATUS, NOW, KEY), (TEAM,)),))
+from notifier.errors import AlreadyRunningError, StoreError
+from notifier.store import Resent, Store, database_path, is_running, opening, sqlite, tables
+from tests.store_files import CHANGE, KEY, NOW, TEAM, beside, marker, refused
 
 
 @pytest.fixture
@@ -45,29 +41,6 @@ def filled(url: str, path: Path) -> Path:
     with Store.open(url) as store:
         store.record([CHANGE], NOW)
     return path
-
-
-@contextmanager
-def refused(url: str, *words: str, daemon: bool = True) -> Iterator[None]:
-    """After what is done inside, opening is refused with these words, and no byte of the database is touched."""
-    yield
-    path = database_path(url)
-    before = path.read_bytes() if path.is_file() else None
-    with pytest.raises(StoreError) as caught:
-        Store.open(url, daemon=daemon).close()
-    for word in (str(path), *words):
-        assert word in str(caught.value)
-    assert caught.value.exit_code == 74
-    assert (path.read_bytes() if path.is_file() else None) == before
-    assert not is_running(url), "the lock was let go"
-
-
-def marker(path: Path) -> Path:
-    return path.with_name(path.name + ".marker")
-
-
-def beside(path: Path) -> set[str]:
-    return {file.name for file in path.parent.iterdir()} if path.parent.exists() else set()
 
 
 # --- the files -------------------------------------------------------------------------------------------------------
@@ -110,6 +83,40 @@ def test_every_connection_has_its_pragmas(url: str) -> None:
                 "application_id": sqlite.APPLICATION_ID,
             }
         store._writer.rollback()
+
+
+class Remembering(sqlite3.Connection):
+    """Remembers of every connection that wrote something, when it is closed, what a commit of it was worth."""
+
+    worth: list[tuple[str, int]] = []  # noqa: RUF012 - emptied by the test that reads it
+
+    def close(self) -> None:
+        if self.total_changes:
+            ((mode,), (synchronous,)) = (self.execute(f"PRAGMA {name}").fetchone() for name in PRAGMAS)
+            self.worth.append((mode, synchronous))
+        super().close()
+
+
+PRAGMAS = ("journal_mode", "synchronous")
+
+
+def test_whatever_writes_into_the_store_outlives_a_power_cut(
+    url: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """synchronous is 2, FULL, on each connection that has written: in WAL, less loses the last commits."""
+    Remembering.worth.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Remembering))
+        with Store.open(url, daemon=True) as store:
+            (delivery,) = store.record([CHANGE], NOW)
+            store.mark_failed([delivery.id], due_at=NOW, reason="no")
+            with Store.open(url, create=False) as verb:
+                assert verb.resend(None, NOW) == Resent(())
+                verb.mark_given_up([delivery.id], wall=NOW, reason="no")
+                assert verb.resend(None, NOW).put_back == (delivery.id,)
+            store.mark_sent([delivery.id], NOW)
+    # The one that creates it, the daemon's, and that of `resend`.
+    assert Remembering.worth == [("wal", 2)] * 3
 
 
 def test_a_pragma_that_does_not_take_is_refused(url: str, filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,17 +186,6 @@ def test_a_store_that_does_not_exist_yet_reads_as_empty_and_no_file_is_made(url:
     assert not path.parent.exists()
 
 
-def test_an_empty_file_that_no_marker_speaks_of_is_a_new_store(url: str, path: Path) -> None:
-    path.parent.mkdir()
-    path.touch()
-    with Store.open(url, create=False) as store:
-        assert store.watches_overview() == []
-    assert path.stat().st_size == 0
-    with Store.open(url) as store:
-        store.record([CHANGE], NOW)
-    assert marker(path).exists()
-
-
 def test_a_reading_verb_makes_no_file_beside_an_existing_store(url: str, filled: Path) -> None:
     marker(filled).unlink()
     with Store.open(url, create=False) as store:
@@ -197,177 +193,20 @@ def test_a_reading_verb_makes_no_file_beside_an_existing_store(url: str, filled:
     assert beside(filled) == {"notifier.db", "notifier.db.lock"}
 
 
-# --- what is refused -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("daemon", [True, False])
-def test_a_lost_database_is_refused_while_its_marker_stands(url: str, filled: Path, daemon: bool) -> None:
-    with refused(url, "missing", str(marker(filled)), "backup", daemon=daemon):
-        filled.unlink()
-    with pytest.raises(StoreError, match="missing"):
-        Store.open(url, create=False)
-    assert not filled.exists()
-
-    marker(filled).unlink()
-    with Store.open(url) as store:
-        assert store.load_states(NOW) == {}, "who deletes the marker starts anew"
-
-
-def test_a_database_that_was_emptied_is_refused_while_its_marker_stands(url: str, filled: Path) -> None:
-    with refused(url, "empty", str(marker(filled))):
-        os.truncate(filled, 0)
-
-
-def test_a_new_database_in_place_of_the_old_one_is_refused_while_its_marker_stands(url: str, filled: Path) -> None:
-    with refused(url, "empty", str(marker(filled))):
-        filled.unlink()
-        with closing(sqlite3.connect(filled)) as raw:
-            raw.execute("VACUUM")
-        assert filled.stat().st_size > 0
-
-
-def test_another_store_in_place_of_the_old_one_is_refused(url: str, filled: Path, tmp_path: Path) -> None:
-    with refused(url, "not the one", str(marker(filled))):
-        with Store.open(f"sqlite:///{tmp_path}/other.db"):
-            pass
-        (tmp_path / "other.db").replace(filled)
-
-    marker(filled).unlink()
-    with Store.open(url, daemon=True):
-        pass
-    with Store.open(url, daemon=True):
-        pass
-
-
-def test_a_marker_that_says_nothing_is_refused(url: str, filled: Path) -> None:
-    with refused(url, "not the one"):
-        marker(filled).write_bytes(b"\xff\n")
-
-
-def test_a_lost_marker_is_written_again(url: str, filled: Path) -> None:
-    before = marker(filled).read_text()
-    marker(filled).unlink()
-    with Store.open(url):
-        assert marker(filled).read_text() == before
-
-
-def foreign(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as raw, raw:
-        raw.execute("CREATE TABLE songs (title TEXT)")
-
-
-def foreign_with_our_tables(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as raw, raw:
-        for name in tables.metadata.tables:
-            raw.execute(f"CREATE TABLE {name} (id TEXT)")
-
-
-def foreign_by_its_mark(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as raw:
-        raw.execute("PRAGMA application_id = 252006673")
-        raw.execute("VACUUM")
-
-
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (foreign, ["another program's", "songs"]),
-        (foreign_with_our_tables, ["another program's", "channels"]),
-        (foreign_by_its_mark, ["another program's", "none"]),
-        (lambda path: path.write_text("apis:\n  cometapi: {}\n" * 50), ["not an SQLite database"]),
-        (lambda path: path.write_text("x"), ["not an SQLite database"]),
-        (lambda path: path.write_bytes(b"\0" * 8192), ["not an SQLite database"]),
-        (lambda path: path.mkdir(), ["cannot be opened"]),
-    ],
-)
-@pytest.mark.parametrize("daemon", [True, False])
-def test_a_file_that_is_not_ours_is_refused(
-    url: str, path: Path, make: Callable[[Path], None], words: list[str], daemon: bool
-) -> None:
-    path.parent.mkdir()
-    with refused(url, *words, daemon=daemon):
-        make(path)
-    assert not marker(path).exists()
-
-
-DATA_PAGES = range(60, 80)
-"""Pages that hold watches, when there are thousands; the roots of the tables come before them."""
-
-
-def page(path: Path, number: int, content: bytes = b"\0" * 4096) -> None:
-    """Overwrite one page (they count from 1, and are 4096 bytes long)."""
-    with path.open("r+b") as file:
-        file.seek((number - 1) * 4096)
-        file.write(content)
-
-
-@pytest.mark.parametrize("make", ["zeros", "garbage", "cut short"])
-def test_a_damaged_database_is_refused_by_the_daemon(url: str, path: Path, make: str) -> None:
-    with Store.open(url) as store:
-        store.record([Change(Key("cometapi", f"id{number}"), State(NOW)) for number in range(3000)], NOW)
-    with refused(url, "damaged", "backup"):
-        if make == "cut short":
-            os.truncate(path, path.stat().st_size // 2)
-        else:
-            for number in DATA_PAGES:
-                page(path, number, bytes(4096) if make == "zeros" else os.urandom(4096))
-
-
-def test_damage_that_a_verb_meets_while_reading_is_a_known_error(url: str, path: Path) -> None:
-    with Store.open(url) as store:
-        store.record([Change(Key("cometapi", f"id{number}"), State(NOW)) for number in range(3000)], NOW)
-    for number in DATA_PAGES:
-        page(path, number)
-    with Store.open(url, create=False) as store:
-        with pytest.raises(StoreError, match="damaged"):
-            store.watches_overview()
-        assert store.history(None, 10) == [], "what is whole can still be read"
-
-
-def test_a_damaged_header_is_refused(url: str, filled: Path) -> None:
-    with refused(url, "not an SQLite database"):
-        page(filled, 1, os.urandom(100))
-
-
-def test_a_store_of_a_newer_version_is_refused(url: str, filled: Path) -> None:
-    with refused(url, "newer notifier", f"{tables.SCHEMA_VERSION + 1}"), closing(sqlite3.connect(filled)) as raw:
-        raw.execute(f"PRAGMA user_version = {tables.SCHEMA_VERSION + 1}")
-
-
-def test_a_store_that_has_lost_a_table_is_refused(url: str, filled: Path) -> None:
-    with refused(url, "damaged", "watches"), closing(sqlite3.connect(filled)) as raw:
-        raw.execute("DROP TABLE watches")
-
-
-def test_a_store_that_has_lost_its_id_is_refused(url: str, filled: Path) -> None:
-    with refused(url, "damaged", "id"), closing(sqlite3.connect(filled)) as raw, raw:
-        raw.execute("DELETE FROM store")
-
-
-def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "state").write_text("")
-    for daemon in (True, False):
-        with pytest.raises(StoreError, match=r"state.*cannot be used"):
-            Store.open(f"sqlite:///{tmp_path}/state/n.db", daemon=daemon)
-
-
-def test_a_store_that_another_program_keeps_locked_is_refused_after_a_while(
-    url: str, filled: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sqlite._PRAGMAS, "busy_timeout", 50)
-    with closing(sqlite3.connect(filled, isolation_level=None)) as raw:
-        raw.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreWriteError, match="locked"):
-            Store.open(url, daemon=True)
-        with Store.open(url, create=False) as store:
-            assert store.load_states(NOW) == {KEY: CHANGE.state}, "reading waits for nobody"
-            with pytest.raises(StoreWriteError, match="locked"):
-                store.record([CHANGE], NOW)
-            raw.execute("ROLLBACK")
-            store.record([CHANGE], NOW)
-
-
 # --- the lock --------------------------------------------------------------------------------------------------------
+
+
+def test_a_store_that_is_reached_by_a_link_is_one_store_with_one_lock(url: str, filled: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to(filled)
+    with Store.open(url, daemon=True):
+        assert is_running(f"sqlite:///{tmp_path}/link.db")
+        with pytest.raises(AlreadyRunningError):
+            Store.open(f"sqlite:///{tmp_path}/link.db", daemon=True)
+    with Store.open(f"sqlite:///{tmp_path}/link.db", daemon=True) as store:
+        assert store.waiting_addresses() == {TEAM: 1}
+        store.check_identity()
+    assert [file.name for file in tmp_path.iterdir() if file.is_symlink() or file.is_file()] == ["link.db"]
+
 
 DAEMON = """
 import sys
@@ -492,9 +331,7 @@ def test_a_step_that_fails_leaves_nothing_behind(url: str, path: Path, monkeypat
         with pytest.raises(RuntimeError, match="halfway"):
             Store.open(url, daemon=True)
     assert modes == {0o600}, "at no moment can others read it"
-    with closing(sqlite3.connect(path)) as raw:
-        assert raw.execute("SELECT name FROM sqlite_master").fetchall() == []
-    assert not marker(path).exists()
+    assert beside(path) == {"notifier.db.lock"}
     assert not is_running(url)
     with Store.open(url, daemon=True) as store:
         store.record([CHANGE], NOW)
@@ -527,8 +364,10 @@ def test_a_crash_before_the_marker_is_written_loses_nothing(
         assert marker(path).exists()
 
 
-@pytest.mark.parametrize("revision", ["9999", "somebody's"])
-def test_a_store_with_a_revision_that_is_not_known_yet_is_refused(url: str, filled: Path, revision: str) -> None:
-    with refused(url, "newer notifier"), closing(sqlite3.connect(filled)) as raw:
-        raw.execute("UPDATE alembic_version SET version_num = ?", (revision,))
-        raw.commit()
+def test_a_draft_that_a_crash_has_left_is_no_store(url: str, path: Path) -> None:
+    path.parent.mkdir()
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}.draft{suffix}").write_bytes(b"half of it")
+    with Store.open(url) as store:
+        assert store.load_states(NOW) == {}
+    assert beside(path) == {"notifier.db", "notifier.db.marker", "notifier.db.lock"}

@@ -120,7 +120,7 @@ def check() -> None:
     except ConfigError as error:
         click.echo(str(error))
         sys.exit(error.exit_code)
-    Store.open(configuration.store, create=False).close()
+    Store.check(configuration.store)
     draw.summary(configuration)
 
 

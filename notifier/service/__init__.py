@@ -40,7 +40,7 @@ NOTABLE_STEP = 1.0
 """Seconds by which the wall clock must have been stepped to be worth a line."""
 SPARE_FILES = 100
 """Open files beside those of polls: the store, channels, log."""
-LOOK_EVERY, RESENT_EVERY, IDENTITY_EVERY, PRUNE_EVERY = 2, 2, 10, 3600
+LOOK_EVERY, RESENT_EVERY, IDENTITY_EVERY, PRUNE_EVERY = 2, 2, 1, 3600
 """Beats of a second between looks at the configuration, at the outbox, at the store's file, and the pruning."""
 
 
@@ -207,6 +207,9 @@ class Service:
     def _fail(self, error: NotifierError) -> None:
         if self._failure is None:
             self._failure = error
+            if isinstance(error, StoreError):  # the next start may well be refused, and says so only in the log
+                name, since = self._store.path.name, self._clock.steady()
+                self._keeper.announce(Incident(IncidentKind.STORE, name, since, f"{error}. Notifier has stopped"))
         self.stop()
 
     # --- polls -------------------------------------------------------------------------------------------------------

@@ -119,6 +119,10 @@ class Keeper:
         """Have something done in the keeper's thread, after what was handed in before."""
         self._queue.put(call)
 
+    def announce(self, incident: Incident) -> None:
+        """Tell the operators once, from memory, of what cannot be recorded."""
+        self._lanes.announce(incident_notice(incident, self._clock.wall()), self._audience.of_incident(incident))
+
     def start(self) -> None:
         """Start deciding."""
         self._thread.start()
@@ -145,6 +149,7 @@ class Keeper:
             self._write_polls()
         except StoreError as error:
             self.fatal = error
+        self._ledger.close()
 
     def _take_batch(self) -> None:
         landings: list[_Landing] = []
@@ -335,8 +340,7 @@ class Keeper:
         """Trouble with writing cannot be recorded, so it is told from memory, once; its end is recorded and told."""
         before, self._store_trouble = self._store_trouble, self._ledger.trouble
         if before is None and self._store_trouble is not None:
-            notice = incident_notice(self._store_trouble, self._clock.wall())
-            self._lanes.announce(notice, self._audience.of_incident(self._store_trouble))
+            self.announce(self._store_trouble)
         if before is not None and self._store_trouble is None:
             self.begin_incident(before, announced=True)
             self.end_incident(before.kind, before.subject)

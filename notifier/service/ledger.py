@@ -77,6 +77,12 @@ class Ledger:
         except StoreWriteError as error:
             self._note_trouble(error)
 
+    def close(self) -> None:
+        """Say what ends with this process: none of it was told, and what is still so is seen by the next polls."""
+        if self._changes or self._writes:
+            event(logger, logging.ERROR, "not recorded before the end: it is seen anew by the next polls",
+                  changes=len(self._changes), others=len(self._writes) or None)  # fmt: skip
+
     def _note_trouble(self, error: StoreWriteError) -> None:
         if self.trouble is None:
             event(logger, logging.ERROR, "store cannot be written", reason=error)
@@ -94,8 +100,8 @@ class Ledger:
         self._lanes.wake({delivery.address for delivery in deliveries})
 
     def are_polls_due(self) -> bool:
-        """Whether it is time for `write_polls`."""
-        return bool(self._polls) and time.monotonic() >= self._next_polls
+        """Whether it is time for `write_polls`: not while what matters more cannot be written."""
+        return bool(self._polls) and not self._changes and not self._writes and time.monotonic() >= self._next_polls
 
     def write_polls(self, states: Mapping[Key, State], seconds_to: Callable[[Key], float | None]) -> None:
         """Write when the watches were polled, how their polls fail, and when they are due next."""

@@ -1,7 +1,8 @@
 """What is known of every watch and what is owed to whom, in one SQLite file: see `Store`.
 
     core.py     the Store: its methods, each one transaction
-    opening.py  which file, who holds it, may it be used
+    opening.py  which file, may it be used
+    files.py    who holds it, and what becomes of it meanwhile
     watches.py, outbox.py, upkeep.py   the statements
     rows.py     values in and out
     tables.py   the tables; migrations/ how they came to be

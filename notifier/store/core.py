@@ -11,8 +11,9 @@ from typing import Self
 
 from sqlalchemy import Connection, Engine
 
+from notifier.errors import StoreError, StoreWriteError
 from notifier.model import Address, Delivery, Event, Incident, IncidentKind, Key, Notice, State
-from notifier.store import opening, outbox, rows, sqlite, tables, upkeep, watches
+from notifier.store import files, opening, outbox, rows, sqlite, tables, upkeep, watches
 
 
 class Store:
@@ -26,7 +27,7 @@ class Store:
     when the file turns out to be damaged.
     """
 
-    def __init__(self, path: Path, engine: Engine, lock: opening.Lock | None) -> None:
+    def __init__(self, path: Path, engine: Engine, lock: files.Lock | None) -> None:
         """Use `Store.open`."""
         self.path = path
         self._engine = engine
@@ -34,7 +35,9 @@ class Store:
         self._writing = threading.Lock()
         self._writer = sqlite.writing(engine)
         self._version = sqlite.data_version(self._writer)
-        self._identity: opening.Identity | None = None
+        self._identity: files.Identity | None = None
+        self._damage: StoreError | None = None
+        self._patience = sqlite.BUSY_TIMEOUT
 
     @classmethod
     def open(cls, url: str, *, daemon: bool = False, create: bool = True, now: float | None = None) -> Self:
@@ -51,7 +54,7 @@ class Store:
         with ExitStack() as undo, sqlite.explained(path):
             lock = None
             if daemon:
-                lock = opening.Lock(path)
+                lock = files.Lock(path)
                 undo.callback(lock.release)
             exists = opening.prepare(path, daemon=daemon, create=create)
             engine = sqlite.open_engine(path) if exists else sqlite.open_nothing()
@@ -65,11 +68,19 @@ class Store:
             undo.pop_all()
         return store
 
+    @staticmethod
+    def check(url: str) -> None:
+        """Raise StoreError where a daemon could not use the store that the URL names, or not create it.
+
+        The whole file is checked, and whether what a daemon writes to may be written. Creates nothing.
+        """
+        opening.examine(opening.database_path(url))
+
     def _take_over(self, now: float) -> None:
         with self._write() as connection:
             upkeep.pull_back(connection, now)
         # By now all of them are there: the transaction has opened the write-ahead log.
-        self._identity = opening.Identity(self.path)
+        self._identity = files.Identity(self.path)
 
     def close(self) -> None:
         """Close the files and let the lock go. Does nothing the second time."""
@@ -85,29 +96,47 @@ class Store:
         self.close()
 
     def check_identity(self) -> None:
-        """Raise StoreError when a file was replaced, renamed or removed under the daemon that holds it.
+        """Raise StoreError when a file was replaced, renamed or removed under the daemon that holds it, or when any
+        thread has found the store to be damaged.
 
         What is written then would be lost: stop, and start again.
         """
+        if self._damage is not None:
+            raise self._damage
         if self._identity is not None:
             self._identity.check()
 
     def changed_elsewhere(self) -> bool:
         """Whether another process has written something since the last time this was asked (`resend`, that is)."""
-        with sqlite.explained(self.path), self._writing:
+        with self._explained(), self._writing:
             version = sqlite.data_version(self._writer)
         changed = version != self._version
         self._version = version
         return changed
 
     @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            with sqlite.explained(self.path):
+                yield
+        except StoreWriteError:
+            self._patience = sqlite.SHORT_TIMEOUT
+            raise
+        except StoreError as error:
+            self._damage = error
+            raise
+
+    @contextmanager
     def _write(self) -> Iterator[Connection]:
-        with sqlite.explained(self.path), self._writing, self._writer.begin():
-            yield self._writer
+        with self._explained(), self._writing:
+            sqlite.set_patience(self._writer, self._patience)
+            with self._writer.begin():
+                yield self._writer
+            self._patience = sqlite.BUSY_TIMEOUT
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
-        with sqlite.explained(self.path), self._engine.connect() as connection:
+        with self._explained(), self._engine.connect() as connection:
             yield connection
 
     # --- watches -----------------------------------------------------------------------------------------------------

@@ -1,18 +1,19 @@
-"""Which file a store is, who holds it, and whether it may be used: refused with what to do, never overwritten.
+"""Which file a store is, and whether it may be used: refused with what to do, never overwritten.
 
 Three files stand together: the database, `<database>.lock`, which a daemon holds locked for life, and
 `<database>.marker`, which says that there was a store, so that a lost one is told from a new one. (An empty file is a
-valid new database to SQLite; to take it for one would tell everything once more.)
+valid new database to SQLite; to take it for one would tell everything once more. Our own appear only when they are
+whole, so that an empty one is never of our making.)
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-import time
+import stat
 import uuid
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +22,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from notifier.errors import AlreadyRunningError, StoreError
-from notifier.store import sqlite, tables
-
-_PATIENCE = 0.3
-"""Seconds to try for the lock: `is_running` of another process may hold it for an instant."""
+from notifier.store import files, sqlite, tables
 
 _SMALLEST = 512
 """Bytes of the smallest possible database, one page (sqlite.org/fileformat.html, section 1.3.2)."""
+
+_START_ANEW = "to start anew (predictions that are over are then told once more)"
 
 _MARKER_TEXT = """{store_id}
 
@@ -50,71 +50,10 @@ def database_path(url: str) -> Path:
         raise StoreError(wanted)
     if not parsed.database or parsed.database == ":memory:":
         raise StoreError(f"{wanted}: what is kept in memory only is lost")
-    return Path(parsed.database).absolute()
-
-
-@contextmanager
-def _files_explained(path: Path) -> Iterator[None]:
-    """Raise what the operating system says about the files as a StoreError."""
-    try:
-        yield
-    except OSError as error:
-        place = error.filename or path
-        raise StoreError(f"the store {path} cannot be used: {place}: {error.strerror or error}") from error
-
-
-# --- the lock --------------------------------------------------------------------------------------------------------
-
-
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
-
-
-class Lock:
-    """The lock of one daemon, from construction to `release`; the kernel frees it when the process ends in any way.
-
-    Raises AlreadyRunningError when another process (or another Lock) has it.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = _beside(path, ".lock")
-        with _files_explained(path):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            self._take(path)
-        except BaseException:  # whatever it was, the file must not stay open
-            self.release()
-            raise
-        # Only for the person who looks: a full disk must not matter here.
-        with suppress(OSError):
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
-
-    def _take(self, path: Path) -> None:
-        deadline = time.monotonic() + _PATIENCE
-        while not _try_lock(self._file, fcntl.LOCK_EX):
-            if time.monotonic() > deadline:
-                holder = os.pread(self._file, 20, 0).decode("ascii", "replace").strip()
-                raise AlreadyRunningError(
-                    f"another notifier{f' (process {holder})' if holder else ''} holds the store {path}; "
-                    "stop it first, or give this one another `store`"
-                )
-            time.sleep(0.02)
-
-    def release(self) -> None:
-        """Let others have it. Does nothing the second time."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-
-
-def _try_lock(file: int, kind: int) -> bool:
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    path = Path(parsed.database).absolute()
+    # By whatever links it is called, it is one store with one lock. (A link to nothing is refused as such later;
+    # Path.exists would raise where a folder may not be searched.)
+    return Path(os.path.realpath(path)) if os.path.exists(path) else path
 
 
 def is_running(url: str) -> bool:
@@ -123,14 +62,14 @@ def is_running(url: str) -> bool:
     Raises StoreError for a URL or a folder that cannot be used.
     """
     path = database_path(url)
-    with _files_explained(path):
+    with files.explained(path):
         try:
-            file = os.open(_beside(path, ".lock"), os.O_RDONLY | os.O_CLOEXEC)
+            file = os.open(files.beside(path, ".lock"), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:
             # Shared, so that two that ask at once do not take each other for a daemon.
-            return not _try_lock(file, fcntl.LOCK_SH)
+            return not files.try_lock(file, fcntl.LOCK_SH)
         finally:
             os.close(file)
 
@@ -140,7 +79,7 @@ def is_running(url: str) -> bool:
 
 def marker_path(path: Path) -> Path:
     """The marker that belongs to a database."""
-    return _beside(path, ".marker")
+    return files.beside(path, ".marker")
 
 
 def _read_marker(path: Path) -> str | None:
@@ -153,18 +92,14 @@ def _read_marker(path: Path) -> str | None:
 
 def _write_marker(path: Path, store_id: str) -> None:
     """In one step, and so that it outlives a power cut."""
-    draft = _beside(path, ".marker.new")
+    draft = files.beside(path, ".marker.new")
     file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(file, "w", encoding="utf-8") as stream:
         stream.write(_MARKER_TEXT.format(store_id=store_id, name=path.name))
         stream.flush()
         os.fsync(file)
     draft.replace(marker_path(path))
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    files.sync_folder(path)
 
 
 # --- the database ----------------------------------------------------------------------------------------------------
@@ -195,7 +130,7 @@ def prepare(path: Path, *, daemon: bool, create: bool) -> bool:
     A daemon holds the lock already and has the whole file checked. Without `create` a store that does not exist yet
     stays so, and False is returned.
     """
-    with _files_explained(path), sqlite.explained(path):
+    with files.explained(path), sqlite.explained(path):
         found = _look(path, thorough=daemon)
         marker = _read_marker(path)
         _refuse(path, found, marker)
@@ -205,24 +140,44 @@ def prepare(path: Path, *, daemon: bool, create: bool) -> bool:
             _set_up(path, locked=daemon)
             found = _look(path, thorough=False)
             _refuse(path, found, marker)
-        if found.store_id is None:
-            raise sqlite.damaged(path, "it has lost its id")
+        _compare(path, found, marker)
         if marker is None and create:
-            _write_marker(path, found.store_id)
-        elif marker is not None and marker != found.store_id:
-            raise StoreError(
-                f"the store {path} is not the one that {marker_path(path)} was written for. Put the right one back; "
-                f"or, if this is the right one (brought from another machine, say), delete {marker_path(path)}"
-            )
+            _write_marker(path, str(found.store_id))
         _restrict(path)
         return True
 
 
+def examine(path: Path) -> None:
+    """Raise StoreError where a daemon could not use the file at `path`, or not create it. Creates nothing."""
+    with files.explained(path), sqlite.explained(path):
+        found = _look(path, thorough=True)
+        marker = _read_marker(path)
+        _refuse(path, found, marker)
+        if found.usable:
+            _compare(path, found, marker)
+        folder = path.parent
+        while not folder.exists():
+            folder = folder.parent
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+        if files.beside(path, ".lock").is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(files.beside(path, ".lock")))
+        for file in (folder, path, *(files.beside(path, suffix) for suffix in ("-wal", "-shm", ".lock"))):
+            if file.exists() and not os.access(file, os.W_OK, effective_ids=True):
+                # Asked for, not tried: root's rights, say, end at a file system that is mounted read-only.
+                number = errno.EROFS if os.statvfs(file).f_flag & os.ST_RDONLY else errno.EACCES
+                raise OSError(number, os.strerror(number), str(file))
+
+
 def _look(path: Path, *, thorough: bool) -> _Found:
     try:
-        size = path.stat().st_size
+        outside = path.stat()
     except FileNotFoundError:
         return _Found(exists=False)
+    if not stat.S_ISREG(outside.st_mode):
+        kind = "a folder" if stat.S_ISDIR(outside.st_mode) else "a device, pipe or socket"
+        raise StoreError(f"the store {path} cannot be used: it is {kind}, not a file; give `store` another path")
+    size = outside.st_size
     if size == 0:
         # Not for SQLite to see: it would delete a write-ahead log that was left of what the file once was.
         return _Found(exists=True)
@@ -261,12 +216,7 @@ def _version_of(revision: str) -> int:
 def _refuse(path: Path, found: _Found, marker: str | None) -> None:
     """Raise StoreError for a file that is not ours to use, or not any more, or not yet."""
     if found.new:
-        if marker is not None:
-            raise StoreError(
-                f"the store {path} is {'empty' if found.exists else 'missing'}, but {marker_path(path)} says that "
-                "there was one. Restore it from a backup; or, to start anew (predictions that are over are then told "
-                f"once more), delete {marker_path(path)}"
-            )
+        _refuse_to_begin(path, exists=found.exists, marked=marker is not None)
         return
     if found.application_id != sqlite.APPLICATION_ID:
         raise StoreError(
@@ -282,21 +232,83 @@ def _refuse(path: Path, found: _Found, marker: str | None) -> None:
         raise sqlite.damaged(path, f"it has lost tables ({', '.join(sorted(missing))})")
 
 
+def _refuse_to_begin(path: Path, *, exists: bool, marked: bool) -> None:
+    """Raise StoreError where no new store may begin, because there was one."""
+    log = files.beside(path, "-wal")
+    if marked:
+        what = "empty" if exists else "missing"
+        away = f"move {path}* away" if exists else f"delete {marker_path(path)}"
+        raise StoreError(
+            f"the store {path} is {what}, but {marker_path(path)} says that there was one. Restore it from a backup; "
+            f"or, {_START_ANEW}, {away}"
+        )
+    if exists:
+        raise StoreError(
+            f"the store {path} is an empty file; it was left as it is. Restore it from a backup; or, {_START_ANEW}, "
+            "delete it"
+        )
+    if path.is_symlink():
+        raise StoreError(
+            f"the store {path} is a link to {path.readlink()}, where there is nothing. Put that back (is its disk "
+            f"mounted?); or, {_START_ANEW}, delete the link"
+        )
+    with suppress(FileNotFoundError):
+        if log.stat().st_size:
+            # SQLite would write what stands in it into the new database.
+            raise StoreError(
+                f"the store {path} is missing, but its log {log} is there. Restore both from a backup; or, "
+                f"{_START_ANEW}, delete the log"
+            )
+
+
+def _compare(path: Path, found: _Found, marker: str | None) -> None:
+    """Raise StoreError for a store that is not the one its marker was written for."""
+    if found.store_id is None:
+        raise sqlite.damaged(path, "it has lost its id")
+    if marker is not None and marker != found.store_id:
+        raise StoreError(
+            f"the store {path} is not the one that {marker_path(path)} was written for. Put the right one back; "
+            f"or, if this is the right one (brought from another machine, say), delete {marker_path(path)}"
+        )
+
+
 def _set_up(path: Path, *, locked: bool) -> None:
-    """Create the tables, or bring those of an older version up to date, in one transaction."""
+    """Create the database, or bring one of an older version up to date, in one step."""
     if locked:
-        _migrate(path)
+        _create_or_migrate(path)
         return
     try:
-        lock = Lock(path)
+        lock = files.Lock(path)
     except AlreadyRunningError as error:
         raise StoreError(
             f"the store {path} is of an older version and in use: {error}. Restart that one with this version"
         ) from error
     try:
-        _migrate(path)
+        _create_or_migrate(path)
     finally:
         lock.release()
+
+
+def _create_or_migrate(path: Path) -> None:
+    if path.exists():
+        _migrate(path)
+        return
+    # Under a name of its own until it is whole: whatever ends this, no half or empty database is left to be refused.
+    draft = files.beside(path, ".draft")
+    parts = [draft, *(files.beside(draft, suffix) for suffix in ("-wal", "-shm"))]
+    for part in parts:
+        part.unlink(missing_ok=True)
+    try:
+        # SQLite would create it readable for all; its companions then get the mode of the database itself.
+        os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        _migrate(draft)
+        draft.rename(path)
+    except BaseException:
+        for part in parts:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+        raise
+    files.sync_folder(path)
 
 
 def _migrate(path: Path) -> None:
@@ -304,59 +316,26 @@ def _migrate(path: Path) -> None:
     from alembic import command
     from alembic.config import Config
 
-    # SQLite would create it readable for all; its companions (-wal, -shm) then get the mode of the database itself.
-    # Only where there is none: to close an existing one here would drop the locks that SQLite has on it.
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     engine = sqlite.open_engine(path)
     try:
-        with sqlite.writing(engine) as connection, connection.begin():
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-            if connection.scalar(select(tables.store.c.id)) is None:
-                connection.execute(insert(tables.store).values(id=uuid.uuid4().hex))
-            sqlite.stamp(connection, tables.SCHEMA_VERSION)
+        with sqlite.writing(engine) as connection:
+            with connection.begin():
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+                if connection.scalar(select(tables.store.c.id)) is None:
+                    connection.execute(insert(tables.store).values(id=uuid.uuid4().hex))
+                sqlite.stamp(connection, tables.SCHEMA_VERSION)
+            sqlite.checkpoint(connection)
     finally:
         engine.dispose()
 
 
 def _restrict(path: Path) -> None:
     """Take everybody else's rights from files that have them (a copied backup, say)."""
-    for file in (path, _beside(path, "-wal"), _beside(path, "-shm")):
+    for file in (path, files.beside(path, "-wal"), files.beside(path, "-shm")):
         with suppress(FileNotFoundError):
             found = file.stat()
             if found.st_mode & 0o077 and found.st_uid == os.geteuid():
                 file.chmod(0o600)
-
-
-# --- the files under a running daemon --------------------------------------------------------------------------------
-
-
-class Identity:
-    """Which files a store is, to notice when they are replaced, renamed or removed under a running daemon.
-
-    SQLite itself notices nothing: it goes on writing into a file that no longer has a name.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._files = {file: _number(file) for file in (path, _beside(path, "-wal"), _beside(path, ".lock"))}
-
-    def check(self) -> None:
-        """Raise StoreError when one of the files is not the one it was."""
-        for file, number in self._files.items():
-            found = _number(file)
-            if found != number:
-                happened = "is gone" if found is None else "was replaced"
-                raise StoreError(f"{file} {happened} while notifier was running; put it right and start notifier again")
-
-
-def _number(file: Path) -> tuple[int, int] | None:
-    try:
-        found = file.stat()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StoreError(f"{file} cannot be reached any more: {error.strerror}") from error
-    return found.st_dev, found.st_ino

@@ -29,6 +29,9 @@ APPLICATION_ID = 0x4E746679
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process that writes."""
 
+SHORT_TIMEOUT = 0.1
+"""The same after it was waited for in vain: whoever writes has something else to do, too, than to wait."""
+
 _PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": int(BUSY_TIMEOUT * 1000)}
 """What every connection must have. synchronous 2 is FULL: with NORMAL a power cut loses the last commits."""
 
@@ -81,7 +84,7 @@ def not_a_database(path: Path) -> StoreError:
 def _damaged(path: Path, what: str) -> StoreError:
     return StoreError(
         f"the store {path} is {what}; it was left as it is. Restore it from a backup; or, to start anew (predictions "
-        "that are over are then told once more), move it and its marker away"
+        f"that are over are then told once more), move {path}* away"
     )
 
 
@@ -165,6 +168,17 @@ def stamp(connection: Connection, version: int) -> None:
     """Mark the database as ours, with the number of its schema, where both can be read without knowing any table."""
     connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
     connection.exec_driver_sql(f"PRAGMA user_version={version}")
+
+
+def checkpoint(connection: Connection) -> None:
+    """Have the database hold all that was committed, so that it needs no write-ahead log beside it."""
+    # Past SQLAlchemy, which would begin a transaction for it.
+    connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def set_patience(connection: Connection, seconds: float) -> None:
+    """How long this connection waits for another process that writes."""
+    connection.connection.cursor().execute(f"PRAGMA busy_timeout={seconds * 1000:.0f}")
 
 
 def data_version(connection: Connection) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -19,9 +20,18 @@ ROOT = Path(__file__).parents[2]
 
 
 class Daemon:
-    """`notifier run` as a process; its log is read as it comes. Ended by its id when the test ends."""
+    """`notifier run` as a process; its log is read as it comes. Ended by its id when the test ends.
 
-    def __init__(self, folder: Path, config: str, environment: Mapping[str, str] | None = None) -> None:
+    It is started by `launcher`, a command that becomes what is given to it (`nsenter`, say).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: str,
+        environment: Mapping[str, str] | None = None,
+        launcher: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
         self.path = folder / "config.yaml"
         self.path.write_text(config)
@@ -32,6 +42,7 @@ class Daemon:
             "STATE_DIRECTORY": str(folder / "state"),
             **(environment or {}),
         }
+        self._command = [*launcher, sys.executable, "-m"]
         self.log: list[str] = []
         self._said = threading.Condition()
         self._process: subprocess.Popen[str] | None = None
@@ -47,7 +58,7 @@ class Daemon:
     def launch(self, *arguments: str, module: Sequence[str] = PROGRAM, **variables: str) -> None:
         """Start it, or a module that stands in for it, and wait for nothing."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", *module, "run", "-c", str(self.path), *arguments],
+            [*self._command, *module, "run", "-c", str(self.path), *arguments],
             cwd=self.folder,
             env={**self._environment, **variables},
             stderr=subprocess.PIPE,
@@ -75,6 +86,13 @@ class Daemon:
         assert self._process is not None
         self._process.send_signal(number)
 
+    def limit_files(self, size: int) -> int:
+        """Let no file that it writes be longer than `size` bytes, like a quota; returns what was allowed before."""
+        assert self._process is not None
+        before, hard = resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (size, hard))
+        return before
+
     def wait(self, timeout: float = 30.0) -> int:
         """Wait for its end; its exit code."""
         assert self._process is not None
@@ -99,7 +117,7 @@ class Daemon:
     ) -> subprocess.CompletedProcess[str]:
         """Another verb, with the same configuration and environment."""
         done = subprocess.run(
-            [sys.executable, "-m", *module, *arguments, "-c", str(self.path)],
+            [*self._command, *module, *arguments, "-c", str(self.path)],
             cwd=self.folder,
             env=self._environment,
             capture_output=True,
