@@ -463,16 +463,18 @@ def test_how_an_address_fares_outlives_a_restart(url: str) -> None:
 
 def test_the_overview_counts_each_channel_over_all_its_recipients(store: Store) -> None:
     (_, anna, ben) = owe(store, TEAM, ANNA, BEN)
-    owe(store, ANNA, BEN, number=2)
+    second = owe(store, ANNA, BEN, number=2)
     (gone,) = owe(store, Address("gone", ""), number=3)
     store.mark_sent([anna.id], NOW + 1)
     store.mark_given_up([ben.id, gone.id], wall=NOW, reason="HTTP 404")
+    for delivery, reason in zip(second, ("of the oldest that waits", "of another"), strict=True):
+        store.mark_failed([delivery.id], due_at=NOW, reason=reason)
     store.note_failing(BEN, NOW + 2)
     store.note_failing(ANNA, NOW + 3)
     assert [dataclasses.astuple(row) for row in store.channels_overview()] == [
-        ("gone", 0, 1, None, None),
-        ("mail", 2, 1, NOW + 1, NOW + 2),
-        ("team", 1, 0, None, None),
+        ("gone", 0, 1, None, None, None),
+        ("mail", 2, 1, NOW + 1, NOW + 2, "of the oldest that waits"),
+        ("team", 1, 0, None, None, None),
     ]
 
 
