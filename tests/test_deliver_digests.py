@@ -91,3 +91,20 @@ def test_only_the_notices_of_the_refused_digest_go_one_by_one(bench: Bench) -> N
     bench.run(60)
     assert sorted({state for state, _ in bench.states().values()}) == ["given_up", "sent"]
     assert len(bench.wire.tried) < 80
+
+
+def test_of_a_long_row_of_one_prediction_only_what_is_in_the_text_is_marked_and_the_rest_follows(bench: Bench) -> None:
+    notices = [bench.tell("a", f"step{number}", before=f"step{number - 1}") for number in range(90)]
+    bench.wire.script = [None, DOWN]
+    bench.run()
+    first = bench.wire.sent[0].body
+    told = [notice for notice in notices if notice in first]
+    assert notices[: len(told)] == told
+    assert 10 < len(told) < 60
+    assert [row.deliveries[0].state.value for row in bench.rows()].count("sent") == len(told)
+    bench.run(60)
+    text = "\n".join(words.body for words in bench.wire.sent)
+    assert [text.count(notice) for notice in notices] == [1] * 90
+    assert sorted(notices, key=text.index) == notices
+    assert all(f"→ step{number} (" in text for number in range(90))
+    assert {row.deliveries[0].state.value for row in bench.rows()} == {"sent"}

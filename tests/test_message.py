@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from notifier.message import digest, plain, write
+from notifier.message import digest, join, plain, write
 from notifier.model import Event, Key, Notice
 
 KEY = Key("cometapi", "ufawqhfynnddngldkgtslldrkq")
@@ -43,10 +43,10 @@ SAYS: dict[str, tuple[Notice, str, Sequence[str]]] = {
         "✅ Launch teaser: succeeded",
         [
             "processing → succeeded",
-            "Launch teaser (ufawqhfynnddngldkgtslldrkq at cometapi)",
-            "Took 2 minutes and 3 seconds; predict time 118 s, image count 4",
             f"\n{LINKS[0]}\n{LINKS[1]}\n",
             "work until 2025-11-22 14:58 UTC (in 58 minutes)",
+            "Took 2 minutes and 3 seconds; predict time 118 s, image count 4",
+            "Launch teaser (ufawqhfynnddngldkgtslldrkq at cometapi)",
         ],
     ),
     "success of text": (
@@ -69,12 +69,12 @@ SAYS: dict[str, tuple[Notice, str, Sequence[str]]] = {
     "failure": (
         failed(took=3.21, logs="loading\nrunning\nTraceback"),
         "❌ Launch teaser: failed",
-        ["processing → failed", "Took 3.2 seconds", "Error: CUDA out of memory", "log", "> running", "> Traceback"],
+        ["processing → failed", "Error: CUDA out of memory", "Took 3.2 seconds", "log", "> running", "> Traceback"],
     ),
     "failure without a text": (
         failed(error=None, logs="loading\nkilled\n\n"),
         "❌ Launch teaser: failed",
-        ["no error text", "Last log line: killed"],
+        ["no error text", "Last log lines:\n> loading\n> killed\n"],
     ),
     "failure at first sight": (failed(before=None), "❌ Launch teaser: failed", ["first seen: failed"]),
     "cancellation": (a_notice(**{**RUNNING, "status": "canceled"}), "🚫 Launch teaser: canceled", ["→ canceled"]),
@@ -98,12 +98,12 @@ SAYS: dict[str, tuple[Notice, str, Sequence[str]]] = {
     "stuck": (
         a_notice(Event.STUCK, **RUNNING, since=1860.0, detail="its deadline has passed"),
         "🐌 Launch teaser: stuck in processing",
-        ["processing for 31 minutes", "its deadline has passed"],
+        ["processing for 31 minutes, and nothing changed. Its deadline has passed."],
     ),
     "unreachable": (
         a_notice(Event.UNREACHABLE, **RUNNING, since=183.0, count=5, detail="HTTP 503"),
         "📡 Launch teaser: unreachable",
-        ["5 tries over 3 minutes and 3 seconds", "last known status is processing", "HTTP 503"],
+        ["5 tries over 3 minutes and 3 seconds", "last known status is processing", "asked on", "HTTP 503"],
     ),
     "recovered": (
         a_notice(Event.RECOVERED, **RUNNING, since=903.0, ends=("unreachable", "stuck"), detail="HTTP 503"),
@@ -133,17 +133,42 @@ SAYS: dict[str, tuple[Notice, str, Sequence[str]]] = {
     "trouble with an account": (
         a_notice(Event.INCIDENT, key=None, name="account cometapi", detail="HTTP 401: bad token", count=1200),
         "🚨 account cometapi: in trouble",
-        ["account cometapi", "HTTP 401: bad token", "1,200 watches affected"],
+        ["Account cometapi cannot be polled.", "HTTP 401: bad token", "1,200 watches affected"],
     ),
     "trouble with a channel": (
         a_notice(Event.INCIDENT, key=None, name="channel team", detail="no_service", count=12, since=660.0),
         "🚨 channel team: in trouble",
-        ["channel team", "no_service", "11 minutes", "12 notices held back"],
+        ["Channel team takes no messages.", "no_service", "11 minutes", "12 notices held back"],
+    ),
+    "trouble with a recipient": (
+        a_notice(Event.INCIDENT, key=None, name="channel mail b…b@x.example~1d2da3c7", detail="SMTP 550", count=1),
+        "🚨 channel mail (b…b@x.example): in trouble",
+        ["Channel mail (b…b@x.example) takes no messages.", "The reason: SMTP 550", "1 notice held back."],
+    ),
+    "trouble with the configuration": (
+        a_notice(Event.INCIDENT, key=None, name="configuration config.yaml", detail="config.yaml:14:15: no"),
+        "🚨 configuration config.yaml: in trouble",
+        ["The configuration was changed and cannot be used: the last good one stays", "config.yaml:14:15: no"],
+    ),
+    "trouble with the store": (
+        a_notice(Event.INCIDENT, key=None, name="store notifier.db", detail="the disk is full"),
+        "🚨 store notifier.db: in trouble",
+        ["Store notifier.db cannot be written.", "the disk is full", "What changes meanwhile is told"],
+    ),
+    "trouble with a recipient over": (
+        a_notice(Event.INCIDENT_OVER, key=None, name="channel mail b…b@x.example~1d2da3c7", since=60.0, count=1),
+        "🟢 channel mail (b…b@x.example): works again",
+        ["Channel mail (b…b@x.example) takes messages again after 1 minute.", "1 notice was held back."],
+    ),
+    "trouble with the configuration over": (
+        a_notice(Event.INCIDENT_OVER, key=None, name="configuration config.yaml", since=60.0, detail="no"),
+        "🟢 configuration config.yaml: works again",
+        ["The configuration is in order again after 1 minute.", "The trouble was: no"],
     ),
     "trouble over": (
         a_notice(Event.INCIDENT_OVER, key=None, name="account cometapi", since=4000.0, count=7, detail="HTTP 401"),
         "🟢 account cometapi: works again",
-        ["works again after 1 hour and 7 minutes", "HTTP 401", "7 watches"],
+        ["can be polled again after 1 hour and 7 minutes", "HTTP 401", "7 watches were affected."],
     ),
     "test": (
         a_notice(Event.TEST, key=None, name="team"),
@@ -182,7 +207,8 @@ def test_the_plain_form_of_each_is_short_ascii_without_links(
     assert len(whole) < 300
     assert "//" not in whole
     assert message.body.endswith("\nnotice 7k3q9x2m4d")
-    assert (notice.key.id if notice.key else notice.name) in message.body
+    assert (notice.key.id if notice.key else notice.name.split(" ")[0]) in message.body
+    assert "~" not in whole
     assert notice.status is None or notice.event is not Event.STATUS or notice.status in message.title
 
 
@@ -201,7 +227,8 @@ def test_several_notices_of_one_prediction_are_told_in_order_with_all_ids() -> N
     started = a_notice(notice="aaaaaaaaaa", before="starting", status="processing", time=NOW - 4000)
     message = write([started, succeeded(notice="bbbbbbbbbb")], now=NOW)
     assert message.title == "✅ Launch teaser: starting → processing → succeeded"
-    assert is_in_order(["starting → processing → succeeded", "12:53 UTC", "13:59 UTC", *LINKS], message.body)
+    changes = ["2025-11-22 12:53 UTC: starting → processing\n", "2025-11-22 13:59 UTC: processing → succeeded\n"]
+    assert is_in_order([*changes, *LINKS], message.body)
     assert message.body.endswith("\nnotices aaaaaaaaaa, bbbbbbbbbb")
 
 
@@ -211,14 +238,71 @@ def test_joined_notices_keep_every_error_text() -> None:
     assert is_in_order(["Error: a first warning", "Error: the end"], body)
 
 
-def test_very_many_joined_notices_fit_and_keep_the_first_and_the_last() -> None:
-    notices = [a_notice(Event.STUCK, notice=f"id{n:08}", **RUNNING, since=60.0 * n) for n in range(1, 200)]
-    body = write([*notices, succeeded(notice="id99999999")], limit=1000, now=NOW).body
-    assert len(body) <= 1000
-    assert "more changes" in body
-    assert "processing → succeeded" in body
-    assert "id00000001" in body
-    assert body.endswith("id99999999")
+def test_joined_notices_say_each_thing_that_happened_once() -> None:
+    away = a_notice(Event.UNREACHABLE, notice="aaaaaaaaaa", **RUNNING, since=183.0, count=5, detail="HTTP 503")
+    back = a_notice(notice="bbbbbbbbbb", before="processing", status="paused", ends=("unreachable",))
+    body = write([away, back, failed(notice="cccccccccc")], now=NOW).body
+    assert is_in_order(["cannot be polled (5 tries", "→ paused", "It can be polled again.", "→ failed"], body)
+    for once in ("It can be polled again.", "processing → paused", "paused (a status nobody knows", "CUDA"):
+        assert body.count(once) == 1, once
+
+
+def test_under_a_title_of_its_own_the_statuses_stand_in_the_body() -> None:
+    started = a_notice(notice="aaaaaaaaaa", before="starting", status="processing")
+    message = write([started, succeeded(notice="bbbbbbbbbb")], title="{{ name }}", now=NOW)
+    assert message.body.startswith("starting → processing → succeeded\n2025-")
+
+
+# --- more of one prediction than a message takes ---------------------------------------------------------------------
+
+
+def a_row(count: int) -> list[Notice]:
+    """So many notices of one prediction, each of which says something of its own."""
+    return [
+        a_notice(Event.ERROR, notice=f"id{n:08}", before=f"step{n - 1}", status=f"step{n}", error=f"warning {n}!")
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize("body", [None, "{{ before }} → {{ status }}\n{{ error }}\n{{ notice }}"])
+@pytest.mark.parametrize(("count", "limit"), [(2, 3000), (200, 3000), (200, 700), (200, 160), (200, 20_000)])
+def test_of_many_joined_notices_those_that_are_told_are_in_the_text(count: int, limit: int, body: str | None) -> None:
+    notices = a_row(count)
+    message, told = join(notices, body=body, limit=limit, now=NOW)
+    assert len(message.body) <= limit
+    assert 1 <= told <= count
+    for n, notice in enumerate(notices):
+        assert (f"→ {notice.status}\n" in message.body) == (n < told), n
+        assert (f"warning {n}!" in message.body) == (n < told), n
+    assert message.body.endswith(notices[told - 1].notice)
+    if body is None:
+        assert (told < count) == (f"… {count - told} more follow." in message.body)
+    if told < count:
+        assert len(message.body) > limit / 2
+
+
+@pytest.mark.parametrize("limit", [30, 60, 90])
+def test_where_not_even_two_fit_the_first_is_told_alone(limit: int) -> None:
+    message, told = join(a_row(3), limit=limit, now=NOW)
+    assert told == 1
+    assert len(message.body) <= limit
+    assert message.body.endswith("notice id00000000")
+
+
+def test_joined_one_after_the_other_all_are_told_once_and_in_order() -> None:
+    notices, texts = a_row(200), []
+    while notices:
+        message, told = join(notices, limit=1500, now=NOW)
+        texts.append(message.body)
+        notices = notices[told:]
+    assert 3 < len(texts) < 40
+    whole = "\n".join(texts)
+    assert re.findall(r"→ step(\d+)$", whole, re.MULTILINE) == [str(n) for n in range(200)]
+    assert re.findall(r"warning (\d+)!", whole) == [str(n) for n in range(200)]
+
+
+def test_one_notice_joined_is_its_own_message() -> None:
+    assert join([failed()], limit=200, now=NOW) == (write([failed()], limit=200, now=NOW), 1)
 
 
 # --- what is cut -----------------------------------------------------------------------------------------------------

@@ -59,6 +59,11 @@ class Words(Protocol):
     ) -> Message:
         """The notices of one prediction as one message."""
 
+    def join(
+        self, notices: Sequence[Notice], *, title: str | None, body: str | None, limit: int, now: float
+    ) -> tuple[Message, int]:
+        """As many notices of one prediction as fit, and how many that are."""
+
     def digest(self, notices: Sequence[Notice], *, limit: int, now: float) -> tuple[Message, int]:
         """As many notices as fit, and how many that are."""
 
@@ -303,8 +308,7 @@ class Lane:
         if parcel.form is Form.PLAIN:
             return self._words.plain(notices[0]), 1
         channel, _, _, limit = self._settings
-        message = self._words.write(notices, title=channel.title, body=channel.body, limit=limit, now=wall)
-        return message, len(notices)
+        return self._words.join(notices, title=channel.title, body=channel.body, limit=limit, now=wall)
 
     def _passed(self, told: Sequence[Delivery]) -> None:
         self._owed.append(partial(self._outbox.mark_sent, _ids(told), self._clock.wall()))

@@ -14,15 +14,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from notifier.logs import event
-from notifier.message import templates, text, words
+from notifier.message import templates, text, values, words
 from notifier.message.words import Room
 from notifier.model import Event, Message, Notice
 
-__all__ = ["BODY_LIMIT", "TITLE_LIMIT", "Message", "digest", "plain", "template_problem", "write"]
+__all__ = ["BODY_LIMIT", "TITLE_LIMIT", "Message", "digest", "join", "plain", "template_problem", "write"]
 
 TITLE_LIMIT = 200
 BODY_LIMIT = 3000
 """Characters, where a channel says nothing else."""
+
+_SHORT = Room(logs=0, text=200, error=300, links=5)
+"""What is quoted of each notice where a message tells many."""
 
 _log = logging.getLogger(__name__)
 
@@ -45,40 +48,76 @@ def write(
     `title` and `body` are templates; without them, or where one fails, the words are built in. With several notices the
     title speaks of the last, and the body template is written out once for each. `limit` is the most characters the
     body may have (with less than some 40 it is the notice id alone), `now` the wall time (Unix seconds) it is read at.
-    Never raises, whatever the facts or the templates are.
+    Of more notices than `join` would tell, not all need be in the text. Never raises, whatever the facts or the
+    templates are.
     """
-    last = notices[-1]
-    heading = _from_template("title", title, [last], Room(), now) or words.title(notices)
-    ids = [notice.notice for notice in notices]
-    source = body
-
-    def compose(room: Room) -> str:
-        nonlocal source
-        own = _from_template("body", source, notices, room, now)
-        if own is not None:
-            return _with_ids(own, ids, limit)
-        source = None  # it failed once: no second try with less room
-        lines = [*_changes(notices, room), *words.who(last), *words.facts(notices, room, now)]
-        return text.clean("\n".join([*lines, *_late(notices, now), _footer(ids, limit)]))
-
-    most_links = max(len(notice.output) for notice in notices)
-    return Message(_title(heading), _fitted(compose, _footer(ids, limit), limit, most_links))
+    return _message(_Words(notices, title, body, limit, now), len(notices))
 
 
-def _changes(notices: Sequence[Notice], room: Room) -> list[str]:
-    """What happened; with several notices, when each happened, those in the middle left out where there are many."""
+def join(
+    notices: Sequence[Notice],
+    *,
+    title: str | None = None,
+    body: str | None = None,
+    limit: int = BODY_LIMIT,
+    now: float,
+) -> tuple[Message, int]:
+    """Like `write`, for any number of notices, and how many of them, from the first, the message tells.
+
+    As many as fit with all that happened and something of each error and output; at least one.
+    """
     if len(notices) == 1:
-        return words.happened(notices[0])
-    lines = [f"{words.moment(notice.time) or ''} {words.happened(notice)[0]}".strip() for notice in notices]
-    first = [words.chain(notices)] if len(words.chain(notices)) <= 300 else []
-    if len(lines) > room.changes:
-        kept = max(2, room.changes)
-        lines = [lines[0], f"… {len(lines) - kept} more changes …", *lines[len(lines) - kept + 1 :]]
-    return [*first, *lines, *words.happened(notices[-1])[1:]]
+        return write(notices, title=title, body=body, limit=limit, now=now), 1
+    words_of = _Words(notices, title, body, limit, now)
+    told, too_many = 1, len(notices) + 1
+    while too_many - told > 1:
+        middle = (told + too_many) // 2
+        if len(words_of.body(middle, _SHORT)) <= limit:
+            told = middle
+        else:
+            too_many = middle
+    return _message(words_of, told), told
 
 
-def _late(notices: Sequence[Notice], now: float) -> list[str]:
-    return words.late(notices[0], now) if len(notices) == 1 else []
+def _message(words_of: _Words, told: int) -> Message:
+    shown = words_of.notices[:told]
+    most_links = max(len(notice.output) for notice in shown)
+    footer = _footer([notice.notice for notice in shown], words_of.limit)
+    title = words_of.title(told)
+    return Message(title, _fitted(lambda room: words_of.body(told, room), footer, words_of.limit, most_links))
+
+
+class _Words:
+    """The title and body of the first so many of one prediction's notices, with any room for what is quoted."""
+
+    def __init__(self, notices: Sequence[Notice], title: str | None, body: str | None, limit: int, now: float) -> None:
+        self.notices, self.limit = notices, limit
+        self._title, self._body, self._now = title, body, now
+
+    def title(self, told: int) -> str:
+        shown = self.notices[:told]
+        own = _from_template("title", self._title, shown[-1:], Room(), self._now)
+        return _title(own or words.title(shown))
+
+    def body(self, told: int, room: Room) -> str:
+        shown = self.notices[:told]
+        ids = [notice.notice for notice in shown]
+        own = _from_template("body", self._body, shown, room, self._now)
+        if own is not None:
+            return _with_ids(own, ids, self.limit)
+        self._body = None  # it failed once: no second try with less room
+        rest = [_remaining(len(self.notices) - told)] if told < len(self.notices) else []
+        lines = [*self._changes(shown), *words.facts(shown, room, self._now), *words.who(shown[-1]), *rest]
+        return text.clean("\n".join([*lines, _footer(ids, self.limit)]))
+
+    def _changes(self, shown: Sequence[Notice]) -> list[str]:
+        """What happened; with several notices, when each happened, and all statuses where the title may lack them."""
+        last = words.happened(shown[-1])
+        if len(shown) == 1:
+            return [last[0], *words.late(shown[0], self._now), *last[1:]]
+        lines = [f"{values.moment(notice.time) or ''}: {words.happened(notice)[0]}".lstrip(": ") for notice in shown]
+        chain = words.chain(shown)
+        return [*([chain] if self._title is not None and len(chain) <= 300 else []), *lines, *last[1:]]
 
 
 def _from_template(kind: str, source: str | None, notices: Sequence[Notice], room: Room, now: float) -> str | None:
@@ -121,12 +160,11 @@ def digest(notices: Sequence[Notice], *, limit: int = BODY_LIMIT, now: float) ->
 
 def _entry(notice: Notice, now: float) -> str:
     """One notice in a digest: a line on what happened, then the error or the links with their end, indented."""
-    short = Room(logs=0, text=200, error=300, links=5)
     first, *more = words.happened(notice)
     about = words.who(notice)
-    facts = words.facts([notice], short, now)
+    facts = [*words.late(notice, now), *more, *words.facts([notice], _SHORT, now)]
     told = f"{about[0]}: {first}" if about else first
-    return "\n".join([f"{words.sign(notice)} {told}", *(f"   {line}" for line in [*more, *facts])])
+    return "\n".join([f"{words.sign(notice)} {told}", *(f"   {line}" for line in facts)])
 
 
 def _remaining(count: int) -> str:
@@ -135,14 +173,18 @@ def _remaining(count: int) -> str:
 
 def plain(notice: Notice) -> Message:
     """The short form for a message that was refused for its content: no links, no quoted text, nothing but ASCII."""
-    name = words.name(notice).encode("ascii", "ignore").decode().strip()
-    what = words.headline(notice).encode("ascii", "ignore").decode().strip()
-    who = notice.key.id if notice.key else notice.event.value
-    before = (words.word(notice.before) or "").encode("ascii", "ignore").decode()
+    what = _ascii(words.headline(notice))
+    name = _ascii(words.name(notice))
+    who = notice.key.id if notice.key else name or "notifier"
+    before = _ascii(words.word(notice.before) or "")
     changed = f"{before} -> {what}" if before and before != what and notice.event is Event.STATUS else what
     line = f"{name} ({who}): {changed}" if name and name != who else f"{who}: {changed}"
     body = f"{line}\nThe full message was refused.\nnotice {notice.notice}"
     return Message(_title(f"{name or who}: {what}"), body)
+
+
+def _ascii(quoted: str) -> str:
+    return quoted.replace(text.CUT, "...").encode("ascii", "ignore").decode().strip()
 
 
 def _title(heading: str) -> str:
@@ -170,13 +212,13 @@ def _with_ids(content: str, ids: Sequence[str], limit: int) -> str:
 def _fitted(compose: Callable[[Room], str], footer: str, limit: int, most_links: int) -> str:
     """The body with as much of everything as fits into `limit` characters, and at the very least its footer."""
     steps = [Room(), Room(logs=6), Room(logs=2), Room(logs=0), Room(logs=0, text=200), Room(logs=0, text=0)]
-    steps += [Room(logs=0, text=0, error=length, changes=10) for length in (600, 200, 80)]
+    steps += [Room(logs=0, text=0, error=length) for length in (600, 200, 80)]
     for room in steps:
         body = compose(room)
         if len(body) <= limit:
             return body
     # The most links that fit, by halving.
-    least = replace(steps[-1], changes=3)
+    least = steps[-1]
     fits, too_many = -1, most_links + 1
     while too_many - fits > 1:
         middle = (fits + too_many) // 2

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import humanize
 
-from notifier.message import text
+from notifier.message import incidents, text
+from notifier.message.values import Metrics, duration, moment, until
 from notifier.model import Event, Notice, Status
 
 ARROW = " → "
@@ -39,6 +39,7 @@ _EVENT_SIGNS = {
     Event.INCIDENT_OVER: "🟢",
     Event.TEST: "🔔",
 }
+_INCIDENTS = (Event.INCIDENT, Event.INCIDENT_OVER)
 _RECOVERIES = {
     Event.STUCK.value: "moves again",
     Event.UNREACHABLE.value: "can be polled again",
@@ -48,52 +49,12 @@ _RECOVERIES = {
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How much a message may quote: lines of logs, characters of output text and error text, links, changes."""
+    """How much a message may quote: lines of logs, characters of output text and error text, links."""
 
     logs: int = 15
     text: int = 600
     error: int = 1500
     links: int = 1000
-    changes: int = 40
-
-
-class Metrics(dict[str, float]):
-    """The metrics by name; as a string, the first few for people: `predict time 3.2 s, image count 4`."""
-
-    def __str__(self) -> str:
-        return ", ".join(f"{name.replace('_', ' ')} {_metric(name, self[name])}" for name in list(self)[:5])
-
-
-# --- values for people ------------------------------------------------------------------------------------------------
-
-
-def duration(seconds: float) -> str:
-    """`3.2 seconds`, `2 minutes and 3 seconds`, `1 day and 4 hours`: as exact as its size deserves; never negative."""
-    seconds = max(0.0, seconds)
-    if not math.isfinite(seconds) or seconds > 1e10:
-        return "ages"
-    if seconds < 9.95:
-        return f"{seconds:.1f}".removesuffix(".0") + (" second" if seconds == 1 else " seconds")
-    unit, step = ("seconds", 1) if seconds < 3600 else ("minutes", 60) if seconds < 86400 else ("hours", 3600)
-    return humanize.precisedelta(round(seconds / step) * step, minimum_unit=unit, format="%0.0f")
-
-
-def moment(unix: float) -> str | None:
-    """`2026-11-22 14:05 UTC`; None for a time no calendar has."""
-    try:
-        return f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d %H:%M} UTC"
-    except (OverflowError, OSError, ValueError):
-        return None
-
-
-def until(expires: float | None, now: float) -> str | None:
-    """`2026-11-22 14:05 UTC (in 58 minutes)`, or how long ago that was."""
-    at = None if expires is None else moment(expires)
-    if expires is None or at is None:
-        return None
-    left = expires - now
-    away = humanize.naturaldelta(abs(left))
-    return f"{at} (in {away})" if left >= 0 else f"{at} ({away} ago)"
 
 
 def metrics(notice: Notice) -> Metrics:
@@ -101,12 +62,6 @@ def metrics(notice: Notice) -> Metrics:
     return Metrics(
         (text.one_line(text.inert(name), 40), value) for name, value in notice.metrics if math.isfinite(value)
     )
-
-
-def _metric(name: str, value: float) -> str:
-    if name.endswith("_time") or name.startswith("time_"):
-        return f"{value:.3g} s" if value < 100 else f"{value:,.0f} s"
-    return humanize.intcomma(value, ndigits=None if value == int(value) else 2).removesuffix(".0")
 
 
 def status(notice: Notice) -> str | None:
@@ -121,7 +76,8 @@ def word(value: str | None) -> str | None:
 
 def name(notice: Notice) -> str:
     """What people call it: the watch, or what an incident is about."""
-    given = text.one_line(text.inert(notice.name), NAME_LENGTH)
+    about = incidents.subject(notice.name) if notice.event in _INCIDENTS else notice.name
+    given = text.one_line(text.inert(about), NAME_LENGTH)
     return given or (notice.key.id if notice.key else "notifier")
 
 
@@ -214,13 +170,13 @@ def title(notices: Sequence[Notice]) -> str:
 
 
 def happened(notice: Notice) -> list[str]:
-    """What happened, in sentences; the first one stands on its own. What happened besides comes last."""
-    lines = _main(notice)
+    """What happened: a line that stands on its own and leaves nothing out, then what is quoted in detail."""
+    first, *detail = _main(notice)
     if notice.event is not Event.RECOVERED and notice.ends:
-        lines.append(_recovery(notice) + ".")
+        first = f"{first.removesuffix('.')}. {_recovery(notice)}."
     if notice.event in (Event.STUCK, Event.UNREACHABLE, Event.LET_GO) and _changed(notice):
-        lines.append(f"The status changed: {change(notice)}.")
-    return lines
+        first += f" The status changed: {change(notice)}."
+    return [first, *detail]
 
 
 def _main(notice: Notice) -> list[str]:
@@ -237,9 +193,11 @@ def _main(notice: Notice) -> list[str]:
             now = change(notice) if _changed(notice) else f"The status is {after}." if after else ""
             return [f"{_recovery(notice)}{_lasted(notice)}. {now}".strip(), *_detail(notice, "The trouble was: ")]
         case Event.LOST:
-            return [_lost(notice), "From now on it is asked for once an hour.", *_detail(notice, "The last answer: ")]
-        case Event.INCIDENT | Event.INCIDENT_OVER:
-            return _incident(notice)
+            return [f"{_lost(notice)} From now on it is asked for once an hour.", *_detail(notice, "The answer: ")]
+        case Event.INCIDENT:
+            return incidents.began(name(notice), _detail(notice, "The reason: "), notice.since, notice.count)
+        case Event.INCIDENT_OVER:
+            return incidents.over(name(notice), _detail(notice, "The trouble was: "), notice.since, notice.count)
         case Event.TEST:
             return ["This is a test message: nothing happened to any prediction.", *_detail(notice)]
     return _trouble(notice)
@@ -250,14 +208,15 @@ def _trouble(notice: Notice) -> list[str]:
     lasting = f" for {duration(notice.since)}" if notice.since is not None else ""
     now = status(notice)
     if notice.event is Event.STUCK:
-        return [f"It has been {now or 'without a status'}{lasting}, and nothing changed.", *_detail(notice)]
+        # The detail is a remark of our own here, such as "its deadline has passed".
+        remark = "".join(_detail(notice)).removesuffix(".")
+        more = f" {remark[:1].upper()}{remark[1:]}." if remark else ""
+        return [f"It has been {now or 'without a status'}{lasting}, and nothing changed.{more}"]
     last = f"The last known status is {now}." if now else "It was never seen."
+    failure = _detail(notice, "The last failure: ")
     if notice.event is Event.UNREACHABLE:
-        return [f"It cannot be polled{_tries(notice)}. {last}", *_detail(notice, "The last answer: ")]
-    return [
-        f"It was watched{lasting} and has not ended. {last} It is no longer watched.",
-        *_detail(notice, "The last answer: "),
-    ]
+        return [f"It cannot be polled{_tries(notice)}. {last} It is asked on; you are told when it answers.", *failure]
+    return [f"It was watched{lasting} and has not ended. {last} It is no longer watched.", *failure]
 
 
 def _changed(notice: Notice) -> bool:
@@ -280,26 +239,9 @@ def _lost(notice: Notice) -> str:
     return f"It vanished: the API no longer knows it{_tries(notice)}. The last known status is {known}."
 
 
-def _incident(notice: Notice) -> list[str]:
-    who = name(notice)
-    one, more, held = (
-        ("notice", "notices", "held back") if who.startswith("channel") else ("watch", "watches", "affected")
-    )
-    counted = one if notice.count == 1 else more
-    some = [f"{humanize.intcomma(notice.count)} {counted} {held}."] if notice.count else []
-    if notice.event is Event.INCIDENT_OVER:
-        return [
-            f"{who[:1].upper()}{who[1:]} works again{_lasted(notice)}.",
-            *_detail(notice, "The trouble was: "),
-            *some,
-        ]
-    lasting = [f"It has been so for {duration(notice.since)}."] if notice.since is not None else []
-    return [f"There is trouble with {who}.", *_detail(notice), *lasting, *some]
-
-
 def _detail(notice: Notice, label: str = "") -> list[str]:
-    """What more there is to say; text from elsewhere, like an error."""
-    return [label + text.cut(text.quotable(notice.detail).strip(), 1000)] if notice.detail else []
+    """What more there is to say; text from elsewhere, like an error, but on one line."""
+    return [label + text.one_line(text.quotable(notice.detail), 1000)] if notice.detail else []
 
 
 def _tries(notice: Notice) -> str:
@@ -326,26 +268,34 @@ def who(notice: Notice) -> list[str]:
 
 
 def facts(notices: Sequence[Notice], room: Room, now: float) -> list[str]:
-    """How long it took, what came out of it or what went wrong: the newest of each, and every error text once."""
+    """What went wrong, what came out, how long it took, the last log lines: of each the newest, errors all, once."""
+    lines = []
+    errors = dict.fromkeys(filter(None, (error(notice, room.error) for notice in notices)))
+    for told in errors:
+        lines += _block("Error", told.split("\n"))
+    failed = any(notice.event is Event.STATUS and notice.status == Status.FAILED for notice in notices)
+    if failed and not errors:
+        lines.append("It gave no error text.")
     last = next((notice for notice in reversed(notices) if _tells_output(notice)), None)
-    lines = _took(notices)
     if last:
         lines += _output(last, room, now)
-    for told in dict.fromkeys(error(notice, room.error) for notice in notices):
-        lines += _block("Error", told.split("\n")) if told else []
-    failed = next((notice for notice in reversed(notices) if notice.status == Status.FAILED), None)
-    if failed and failed.event is Event.STATUS and not any(notice.error for notice in notices):
-        lines += ["It gave no error text.", *_block("Last log line", logs(failed, 1))]
-    elif any(notice.error or notice.event is Event.STUCK for notice in notices):
+    lines += _took(notices)
+    if failed or errors or any(notice.event is Event.STUCK for notice in notices):
         newest = next((notice for notice in reversed(notices) if notice.logs), None)
-        lines += _block("Last log lines", logs(newest, room.logs)) if newest else []
+        lines += _quoted("Last log lines", logs(newest, room.logs)) if newest else []
     return lines
 
 
 def _took(notices: Sequence[Notice]) -> list[str]:
-    took = next((notice.took for notice in reversed(notices) if notice.took is not None), None)
-    measured = text.cut(next((str(metrics(notice)) for notice in reversed(notices) if notice.metrics), ""), 200)
-    line = "; ".join(part for part in (f"took {duration(took)}" if took is not None else "", measured) if part)
+    took = next((duration(notice.took) for notice in reversed(notices) if notice.took is not None), None)
+    last = next((metrics(notice) for notice in reversed(notices) if notice.metrics), Metrics())
+    # The times that say nothing but how long it took are not said again.
+    measured = Metrics(
+        (name, value)
+        for name, value in last.items()
+        if name not in ("total_time", "predict_time") or duration(value) != took
+    )
+    line = "; ".join(part for part in (f"took {took}" if took else "", text.cut(str(measured), 200)) if part)
     return [line[:1].upper() + line[1:]] if line else []
 
 
@@ -366,14 +316,17 @@ def _output(notice: Notice, room: Room, now: float) -> list[str]:
         return _block("Output", written.split("\n")) if written else ["The output is text."]
     if notice.data_removed:
         return ["The output was already removed by the provider."]
-    return ["There is output, but neither a link nor text."] if notice.has_output else ["No output (so far)."]
+    return ["There is output, but neither a link nor text."] if notice.has_output else ["No output so far."]
 
 
 def _block(label: str, lines: Sequence[str]) -> list[str]:
-    """Quoted text under its label, so marked that none of its lines can pass for one of ours."""
-    if not lines:
-        return []
-    return [f"{label}: {lines[0]}"] if len(lines) == 1 else [f"{label}:", *(f"> {line}" for line in lines)]
+    """Quoted text beside its label where it is one line, else under it."""
+    return [f"{label}: {lines[0]}"] if len(lines) == 1 else _quoted(label, lines)
+
+
+def _quoted(label: str, lines: Sequence[str]) -> list[str]:
+    """Quoted lines under their label, so marked that none of them can pass for one of ours."""
+    return [f"{label}:", *(f"> {line}" for line in lines)] if lines else []
 
 
 def late(notice: Notice, now: float) -> list[str]:
