@@ -57,7 +57,7 @@ def test_a_mail_arrives_as_plain_text_with_exactly_these_headers(server: SMTPSta
     )  # fmt: skip
     assert set(mail.message.keys()) == {
         "Content-Type", "MIME-Version", "Content-Transfer-Encoding", "X-Application", "Subject", "From", "To",
-        "Reply-To", "Message-ID", "Date",
+        "Reply-To", "Message-ID", "Date", "Auto-Submitted",
     }  # fmt: skip
     assert mail.message.get_content_type() == "text/plain"
     assert not mail.message.is_multipart()
@@ -66,6 +66,7 @@ def test_a_mail_arrives_as_plain_text_with_exactly_these_headers(server: SMTPSta
     assert mail.message["To"] == "oncall@example.com"
     assert mail.message["Reply-To"] == "desk@example.com"
     assert mail.message["X-Application"] == "notifier"
+    assert mail.message["Auto-Submitted"] == "auto-generated"
     assert mail.text.replace("\r\n", "\n").rstrip("\n") == MESSAGE.body
 
 

@@ -200,7 +200,7 @@ def test_a_slow_slack_is_waited_for_longer_than_apprise_would(slack: SlackStandI
     assert built.request_timeout == (3.0, 7.0)
 
 
-@pytest.mark.parametrize("parameters", ["retry=3&wait=0", "optional=yes", "redirect=yes", "emojis=yes"])
+@pytest.mark.parametrize("parameters", ["retry=3&wait=0", "optional=yes", "redirect=yes", "emojis=yes", "format=html"])
 def test_what_is_the_daemons_to_decide_is_not_decided_in_the_url(slack: SlackStandIn, parameters: str) -> None:
     slack.script(then=Answer(302, b"", {"Location": "https://hooks.slack.com/elsewhere"}))
     assert failure(f"{HOOK}?{parameters}", Message("t", ":smile:")).reason.startswith("HTTP 302")

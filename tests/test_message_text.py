@@ -39,6 +39,10 @@ QUOTED = {
     "metadata: x, data: y": "metadata: x, data: y",
     "a@b.example": "a@b.example",
     "@torch.jit": "@\u2060torch.jit",
+    "x@everyone and a_@here": "x@\u2060everyone and a_@\u2060here",
+    "[a](b) [a][1] [1]: c": "[a]\u2060(b) [a]\u2060[1] [1]\u2060: c",
+    "```": "`\u2060`\u2060`",
+    "a || b ~~c~~": "a |\u2060| b ~\u2060~c~\u2060~",
 }
 
 
@@ -53,13 +57,18 @@ LINKED = {
     "https://h/a b": "https://h/a%20b",
     "https://h/<x>|y": "https://h/%3Cx%3E%7Cy",
     "https://h/\u202e\n": "https://h/%E2%80%AE",
+    "https://h/a\u00adb\u200b\U000e0041": "https://h/a%C2%ADb%E2%80%8B%F3%A0%81%81",
+    "https://[::1]:8/a[0]?b[]=@c": "https://[::1]:8/a%5B0%5D?b%5B%5D=@c",
+    "https://here@h/@here/@everyone.png": "https://here@h/%40here/%40everyone.png",
+    "https://h/[your-bank](https://evil.example)": "https://h/%5Byour-bank%5D(https://evil.example)",
+    "https://h/" + "x" * 20_000: None,
     "javascript:alert(1)": None,
     "data:image/png;base64,AAAA": None,
     "//h/p": None,
 }
 
 
-@pytest.mark.parametrize(("url", "link"), LINKED.items(), ids=ascii)
+@pytest.mark.parametrize(("url", "link"), LINKED.items(), ids=lambda each: ascii(each)[:40])
 def test_output_links(url: str, link: str | None) -> None:
     assert text.link(url) == link
 

@@ -13,6 +13,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from email.header import Header
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -26,14 +27,19 @@ READ_TIMEOUT = 45.0
 """Seconds for one step of an exchange. Apprise's own 4 s is less than a slow Slack takes for a message it did post
 (a repeat then doubles it); for mail, where its 15 s count for every step, RFC 5321 4.5.3.2 asks for minutes."""
 
-OURS = ("retry", "wait", "optional", "redirect", "emojis")
-"""Parameters of an Apprise URL about things that are the daemon's to decide; they are left out."""
+OURS = ("retry", "wait", "optional", "redirect", "emojis", "format")
+"""Parameters of an Apprise URL about things that are the daemon's to decide; they are left out. A `format` other than
+the service's own would not make the plain text prettier: Slack would get "<" unescaped, others links full of escapes.
+"""
 
 DESKTOP = frozenset({"blink1", "dbus", "gio", "glib", "gnome", "kde", "macosx", "qt", "windows"})
 """Schemes that need the session of somebody at a screen, or a device at this machine."""
 
 LONGEST_RECORD = 20_000
 """Characters; what a service answered may be a web page of any length."""
+
+LONGEST_SUBJECT = 900
+"""Octets of an encoded subject: Apprise folds none, and a line of a mail has at most 998 (RFC 5322 2.1.1)."""
 
 _SCHEME = re.compile(r"\s*([a-z0-9]{1,32})://", re.IGNORECASE)
 _Listener = Callable[["Record"], None]
@@ -147,13 +153,13 @@ def build(parsed: Mapping[str, Any]) -> NotifyBase | None:
     from apprise import Apprise
 
     arguments = {name: value for name, value in parsed.items() if name not in OURS}
-    if arguments.get("schema") == "slack":
-        arguments.pop("format", None)  # as Markdown, "<" would reach Slack unescaped
+    mail = arguments.get("schema") in ("mailto", "mailtos")
+    if mail:  # no out-of-office note is to answer it (RFC 3834)
+        arguments["headers"] = {"Auto-Submitted": "auto-generated", **arguments.get("headers", {})}
     plugin = Apprise.instantiate(arguments, asset=_asset())
     if plugin is None:
         return None
     kind = type(plugin)
-    mail = arguments["schema"] in ("mailto", "mailtos")
     if "cto" not in parsed:
         plugin.socket_connect_timeout = READ_TIMEOUT if mail else max(CONNECT_TIMEOUT, kind.socket_connect_timeout)
     if "rto" not in parsed:
@@ -180,6 +186,16 @@ def post(plugin: NotifyBase, title: str, body: str) -> bool:
     """Send plain text through the plugin, in this thread; whether the channel took it."""
     from apprise import Apprise
 
+    if plugin.schema in ("mailto", "mailtos"):
+        title = _subject(title)
     sender = Apprise(asset=plugin.asset)
     sender.add(plugin)
     return bool(sender.notify(body=body, title=title, body_format="text"))
+
+
+def _subject(title: str) -> str:
+    """As much of the title as fits into one line of a mail, whose encoding may take twelve octets for a character."""
+    shown = title
+    while len(Header(shown, "utf-8").encode(maxlinelen=0)) > LONGEST_SUBJECT:
+        shown = f"{shown.removesuffix('…')[:-1]}…"
+    return shown

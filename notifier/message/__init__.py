@@ -184,7 +184,8 @@ def plain(notice: Notice) -> Message:
 
 
 def _ascii(quoted: str) -> str:
-    return quoted.replace(text.CUT, "...").encode("ascii", "ignore").decode().strip()
+    """What keeps a mention from being one is not ASCII: a blank takes its place."""
+    return quoted.replace(text.CUT, "...").replace(text.JOINER, " ").encode("ascii", "ignore").decode().strip()
 
 
 def _title(heading: str) -> str:

@@ -11,6 +11,8 @@ import re
 
 JOINER = "\u2060"
 CUT = "…"
+LONGEST = 20_000
+"""Characters of a text that are looked at; no message quotes more."""
 
 # Escape sequences of terminals (ECMA-48: CSI and OSC), taken out whole so that no "[31m" is left behind.
 _TERMINAL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-_]?")
@@ -23,16 +25,28 @@ _UNFIT = re.compile(
 _LINE_END = re.compile("\r\n?|[\u0085\u2028\u2029\x0b\x0c]")
 
 # What receivers act on: mentions (@here, @everyone, <@U024BE7LH>, <!channel>, <#C024BE7LH>), Slack's links
-# (<https://evil|click>) and Markdown's ([click](https://evil)). An address such as a@b.example is none of these.
-_LIVE = re.compile(r"(?<!\w)@(?=[\w&!])|<(?=[!@#]|[a-z][a-z0-9+.-]{0,31}:)|\](?=\()", re.IGNORECASE)
+# (<https://evil|click>), Markdown's ([click](https://evil), [click][1] with [1]: https://evil), and what would take in
+# the lines that follow: fences of code, struck and hidden text. An address such as a@b.example is none of these, but
+# some let @everyone be heard in the middle of a word.
+_ALL = r"@(?=everyone|here|(?:channel|all)\b)"
+_LIVE = re.compile(
+    rf"(?<![^\W_])@(?=[\w&!])|{_ALL}|<(?=[!@#]|[a-z][a-z0-9+.-]{{0,31}}:)|\](?=[(\[:])|`(?=`)|~(?=~)|\|(?=\|)",
+    re.IGNORECASE,
+)
 
-_DATA_URI = re.compile(r"\bdata:(?:[\w.+-]+/[\w.+*-]+)?(?:;[\w.+-]+(?:=[\w.+\"-]*)?)*,[^\s\"]*", re.IGNORECASE)
+_DATA_URI = re.compile(
+    r"\bdata:(?:[\w.+-]{1,99}/[\w.+*-]{1,99})?(?:;[\w.+-]{1,99}(?:=[\w.+\"-]{0,99})?){0,9},[^\s\"]*", re.IGNORECASE
+)
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/@\"'<>]+@")
 # A URL's query and fragment, and a query on its own (`GET /x?token=...`): presigned links carry their keys there.
-_QUERY = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s?#\"'<>]*)[?#][^\s\"'<>]*|\?[\w.%~-]+=[^\s\"'<>]*", re.IGNORECASE)
+_QUERY = re.compile(
+    r"(\b[a-z][a-z0-9+.-]{0,31}://[^\s?#\"'<>]*)([?#][^\s\"'<>]*)?|\?[\w.%~-]+=[^\s\"'<>]*", re.IGNORECASE
+)
 
-# What RFC 3986 does not allow in a URL, and what ends one in a chat or a mail.
+_LINK = re.compile(r"(https?://[^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+# What RFC 3986 does not allow in a URL, and what ends one in a chat or a mail; after the host, what is live in a chat.
 _NOT_IN_LINK = re.compile(r"[\x00-\x20\"<>\\^`{|}\x7f-\xa0\u2000-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ud800-\udfff]")
+_NOT_AFTER_HOST = re.compile(rf"[\[\]]|{_ALL}", re.IGNORECASE)
 
 
 def clean(text: str) -> str:
@@ -49,17 +63,22 @@ def inert(text: str) -> str:
 
 
 def quotable(text: str) -> str:
-    """Error or log text: inert, `data:` URIs left out, queries and credentials cut out of the URLs in it."""
-    return inert(_QUERY.sub(_without_query, _CREDENTIALS.sub("", without_data(clean(text)))))
+    """The beginning of an error or log text: inert, without `data:` URIs, and queries and credentials of its URLs."""
+    return inert(_QUERY.sub(_without_query, _CREDENTIALS.sub("", without_data(clean(text[:LONGEST])))))
 
 
 def _without_query(found: re.Match[str]) -> str:
-    return f"{found[1] or ''}?{CUT}"
+    return f"{found[1] or ''}?{CUT}" if found[2] or not found[1] else found[1]
 
 
 def without_data(text: str) -> str:
     """The text with every `data:` URI replaced: they are long, and may be what a person gave as input."""
     return _DATA_URI.sub("[data left out]", text)
+
+
+def label(text: str, length: int) -> str:
+    """A name, or anything else that is a few words: its beginning, inert and on one line."""
+    return one_line(inert(text[:LONGEST]), length)
 
 
 def one_line(text: str, length: int) -> str:
@@ -68,10 +87,12 @@ def one_line(text: str, length: int) -> str:
 
 
 def link(url: str) -> str | None:
-    """An output link, whole, with what a URL cannot hold percent-encoded; None if it is not http(s)."""
-    if not re.match(r"https?://", url, re.IGNORECASE):
+    """An output link, whole, with what a URL cannot hold percent-encoded; None if it is not http(s), or endless."""
+    found = _LINK.match(url.strip()) if len(url) <= LONGEST else None
+    if not found:
         return None
-    return _NOT_IN_LINK.sub(_percent, url.strip())
+    host, rest = (_UNFIT.sub(_percent, _NOT_IN_LINK.sub(_percent, part)) for part in found.groups())
+    return host + _NOT_AFTER_HOST.sub(_percent, rest)
 
 
 def _percent(found: re.Match[str]) -> str:

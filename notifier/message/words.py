@@ -59,9 +59,7 @@ class Room:
 
 def metrics(notice: Notice) -> Metrics:
     """The notice's metrics that are numbers one can show."""
-    return Metrics(
-        (text.one_line(text.inert(name), 40), value) for name, value in notice.metrics if math.isfinite(value)
-    )
+    return Metrics((text.label(name, 40), value) for name, value in notice.metrics if math.isfinite(value))
 
 
 def status(notice: Notice) -> str | None:
@@ -71,13 +69,13 @@ def status(notice: Notice) -> str | None:
 
 def word(value: str | None) -> str | None:
     """A status as the API wrote it, fit to be quoted."""
-    return text.one_line(text.inert(value), 64) if value else None
+    return text.label(value, 64) if value else None
 
 
 def name(notice: Notice) -> str:
     """What people call it: the watch, or what an incident is about."""
-    about = incidents.subject(notice.name) if notice.event in _INCIDENTS else notice.name
-    given = text.one_line(text.inert(about), NAME_LENGTH)
+    about = incidents.subject(notice.name[:200]) if notice.event in _INCIDENTS else notice.name
+    given = text.label(about, NAME_LENGTH)
     return given or (notice.key.id if notice.key else "notifier")
 
 
@@ -90,14 +88,14 @@ def output_text(notice: Notice, length: int) -> str | None:
     """The beginning of an output that is text."""
     if not notice.text or not length:
         return None
-    return text.cut(text.inert(text.without_data(text.clean(notice.text))).strip(), length) or None
+    return text.cut(text.inert(text.without_data(text.clean(notice.text[: text.LONGEST]))).strip(), length) or None
 
 
 def logs(notice: Notice, lines: int) -> list[str]:
     """The last log lines that are not empty."""
     if not notice.logs or not lines:
         return []
-    written = [line.rstrip() for line in text.quotable(notice.logs).split("\n")]
+    written = [line.rstrip() for line in text.quotable(notice.logs[-text.LONGEST :]).split("\n")]
     return [text.cut(line, LINE_LENGTH) for line in written if line][-lines:]
 
 
@@ -105,7 +103,8 @@ def links(notice: Notice, most: int) -> list[str]:
     """The output links, whole; the ones there is no room for are counted in a last line."""
     whole = [url for url in map(text.link, notice.output) if url]
     shown = whole[:most]
-    return [*shown, f"… and {len(whole) - len(shown)} more"] if len(shown) < len(whole) else shown
+    more = len(whole) - len(shown) + sum(len(url) > text.LONGEST for url in notice.output)
+    return [*shown, f"… and {more} more"] if more else shown
 
 
 def sign(notice: Notice) -> str:
@@ -263,7 +262,7 @@ def who(notice: Notice) -> list[str]:
     if notice.key is None:
         return []
     given = name(notice)
-    where = f"{notice.key.id} at {text.one_line(text.inert(notice.key.api), 64)}"
+    where = f"{notice.key.id} at {text.label(notice.key.api, 64)}"
     return [where if given == notice.key.id else f"{given} ({where})"]
 
 

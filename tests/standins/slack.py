@@ -14,6 +14,7 @@ import struct
 import tempfile
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -61,9 +62,12 @@ class Answer:
 
 
 class SlackStandIn:
-    """A running stand-in; a context manager, or call `close()`. `port` is the proxy's."""
+    """A running stand-in; a context manager, or call `close()`. `port` is the proxy's.
 
-    def __init__(self, *, trusted: bool = True) -> None:
+    It can be other services as well: those at `hosts`, and at its port, in the clear, any that is asked there by POST.
+    """
+
+    def __init__(self, *, trusted: bool = True, hosts: Sequence[str] = HOSTS) -> None:
         self.requests: list[Request] = []
         self.refuse_tunnel = False
         """Answer every CONNECT with 503, as a proxy without a way out does."""
@@ -73,7 +77,7 @@ class SlackStandIn:
         self._changed = threading.Condition()
         authority = trustme.CA()
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert(*HOSTS).configure_cert(self.tls)
+        authority.issue_cert(*hosts).configure_cert(self.tls)
         self._folder = tempfile.TemporaryDirectory(prefix="slack-stand-in-")
         self._bundle = Path(self._folder.name) / "ca.pem"
         known = (authority if trusted else trustme.CA()).cert_pem.bytes()
