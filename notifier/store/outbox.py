@@ -222,7 +222,7 @@ def channels_overview(connection: Connection) -> list[rows.ChannelRow]:
     failed = select(func.min(deliveries.c.id)).where(_WAITING, deliveries.c.last_error.is_not(None))
     oldest = deliveries.c.id.in_(failed.group_by(deliveries.c.channel))
     reasons = select(deliveries.c.channel, deliveries.c.last_error).where(oldest)
-    errors = dict(row._tuple() for row in connection.execute(reasons))
+    errors = {row.channel: row.last_error for row in connection.execute(reasons)}
     fares: dict[str, rows.Health] = {}
     last = func.max(channels.c.last_sent)
     first = func.min(channels.c.failing_since)
