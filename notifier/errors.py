@@ -86,3 +86,10 @@ class DeliveryError(Exception):
         self.gone = gone
         self.maybe_arrived = maybe_arrived
         self.retry_after = retry_after
+
+    @property
+    def in_full(self) -> str:
+        """The reason, and what it means for the message or for the channel."""
+        if self.gone:
+            return f"{self.reason} (the address is gone: a new one is needed)"
+        return f"{self.reason} (it may have arrived)" if self.maybe_arrived else self.reason

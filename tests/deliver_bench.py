@@ -9,7 +9,7 @@ from typing import Any, cast
 from notifier import message
 from notifier.deliver import Lane, Outbox, Pacer
 from notifier.errors import DeliveryError, StoreWriteError
-from notifier.model import Address, Channel, Clock, Event, Key, Message, Notice, Secret, State
+from notifier.model import Address, Channel, Clock, Delivery, Event, Key, Message, Notice, Secret, State
 from notifier.store import Change, HistoryRow, Store
 
 TEAM = Address("team", "")
@@ -60,6 +60,10 @@ class Reports:
     def channel_fails(self, address: Address, since: float, reason: str, held: int) -> None:
         """Note it, and since when."""
         self.said.append((f"{address.channel} fails: {reason}, {held} held", since))
+
+    def gave_up(self, address: Address, deliveries: Sequence[Delivery], reason: str) -> None:
+        """Note it."""
+        self.said.append((f"{address.channel} never took {len(deliveries)}: {reason}", None))
 
     def channel_works(self, address: Address) -> None:
         """Note it."""

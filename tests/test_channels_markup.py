@@ -39,7 +39,7 @@ SERVICES = {
 
 @pytest.fixture
 def services(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlackStandIn]:
-    with SlackStandIn(hosts=(*HOSTS, "discord.com", "api.telegram.org")) as stand_in:
+    with SlackStandIn(names=(*HOSTS, "discord.com", "api.telegram.org")) as stand_in:
         for name, value in stand_in.environment().items():
             monkeypatch.setenv(name, value)
         yield stand_in

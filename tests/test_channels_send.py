@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifier.channels import Target, reasons, send, targets
-from notifier.channels.plugins import Record
+from notifier.channels.plugins import Record, load
 from notifier.channels.urls import secret_parts
 from notifier.errors import DeliveryError
 from notifier.model import Address, Channel, Message, Secret
@@ -113,6 +113,7 @@ def test_no_secret_and_no_message_is_in_a_reason_or_a_log(
     slack: SlackStandIn, mail: SMTPStandIn, answer: Answer, logger: str | None,
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
+    load()  # sets a level itself, which would be undone with the test's own
     caplog.set_level(logging.DEBUG, logger=logger)
     slack.script(answer)
     mail.at_recipient["oncall@example.com"] = "550 bot hunter2pass oncall@example.com bot@example.com"

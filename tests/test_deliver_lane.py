@@ -54,7 +54,7 @@ def test_a_delivery_is_marked_only_after_the_channel_said_yes(bench: Bench) -> N
     ("error", "reason"),
     [
         (DOWN, "HTTP 503"),
-        (GONE, "HTTP 404: no_service"),
+        (GONE, "HTTP 404: no_service (the address is gone: a new one is needed)"),
         (REFUSED, "HTTP 400: invalid_payload"),
         (SILENT, "no answer within 60 s (it may have arrived)"),
         (ZeroDivisionError("oops"), "mistake in the program: ZeroDivisionError"),
@@ -182,7 +182,7 @@ def test_a_message_that_only_looks_like_an_outage_does_not_block_the_others(benc
     bench.run(HOUR)
     assert bench.states()["poison"][0] == "given_up"
     assert "The full message was refused." in bench.wire.tried[-1][1].body
-    assert bench.reports.said == []
+    assert bench.reports.said == [("team never took 1: HTTP 503", None)]
 
 
 def test_two_messages_that_look_like_an_outage_do_not_block_the_third_for_ever(bench: Bench) -> None:

@@ -17,6 +17,7 @@ from notifier.model import (
     Address,
     Channel,
     Clock,
+    Delivery,
     Event,
     Key,
     Message,
@@ -96,6 +97,9 @@ class Bench:
 
     def channel_fails(self, address: Address, since: float, reason: str, held: int) -> None:
         self.note(self.reports, f"{address.channel} fails: {reason}, {held} held")
+
+    def gave_up(self, address: Address, deliveries: Sequence[Delivery], reason: str) -> None:
+        self.note(self.reports, f"{address.channel} never took {len(deliveries)}: {reason}")
 
     def channel_works(self, address: Address) -> None:
         self.note(self.reports, f"{address.channel} works")

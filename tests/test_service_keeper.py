@@ -14,7 +14,20 @@ import pytest
 from notifier import message
 from notifier.deliver import Lanes, Route
 from notifier.errors import StoreWriteError
-from notifier.model import Address, Api, Channel, Clock, Config, Incident, IncidentKind, Key, Message, Secret, Watch
+from notifier.model import (
+    Address,
+    Api,
+    Channel,
+    Clock,
+    Config,
+    Delivery,
+    Incident,
+    IncidentKind,
+    Key,
+    Message,
+    Secret,
+    Watch,
+)
 from notifier.poll import Poller
 from notifier.schedule import DueTable
 from notifier.service.keeper import Answered, Keeper
@@ -35,6 +48,9 @@ class Nobody:
     """Lanes report to it that a channel is in trouble; here none ever is."""
 
     def channel_fails(self, address: Address, since: float, reason: str, held: int) -> None:
+        raise AssertionError(reason)
+
+    def gave_up(self, address: Address, deliveries: Sequence[Delivery], reason: str) -> None:
         raise AssertionError(reason)
 
     def channel_works(self, address: Address) -> None:

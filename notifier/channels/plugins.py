@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from apprise import NotifyBase
+    from requests import Response
 
 Parsed = dict[str, Any]
 """What a plugin's own parser makes of an address: the arguments its constructor takes."""
@@ -35,6 +36,11 @@ the service's own would not make the plain text prettier: Slack would get "<" un
 DESKTOP = frozenset({"blink1", "dbus", "gio", "glib", "gnome", "kde", "macosx", "qt", "windows"})
 """Schemes that need the session of somebody at a screen, or a device at this machine."""
 
+HEADERS = "HEADERS"
+"""The level of a record that is no line of the log, but a header of the answer."""
+
+RETRY_AFTER = "Retry-After"
+
 LONGEST_RECORD = 20_000
 """Characters; what a service answered may be a web page of any length."""
 
@@ -49,7 +55,10 @@ _loaded = False
 
 
 class Record(NamedTuple):
-    """One line of Apprise's log of one call, its beginning. Holds secrets: parse it, never pass it on."""
+    """One line of Apprise's log of one call, its beginning. Holds secrets: parse it, never pass it on.
+
+    Of the level `HEADERS`, a header of the service's answer, `Retry-After: 30`.
+    """
 
     level: str
     message: str
@@ -59,10 +68,33 @@ class _Tap(logging.Filter):
     """Hands each record to its thread's listener, if there is one, and to nobody else."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        listener: _Listener | None = getattr(_listening, "listener", None)
-        if listener:
-            listener(Record(record.levelname, record.getMessage()[:LONGEST_RECORD]))
+        _tell(record.levelname, record.getMessage())
         return False
+
+
+def _tell(level: str, message: str) -> None:
+    listener: _Listener | None = getattr(_listening, "listener", None)
+    if listener:
+        listener(Record(level, message[:LONGEST_RECORD]))
+
+
+def _listen_to_headers() -> None:
+    """Make a record of what an answer's headers say about when to come back: Slack says it nowhere else.
+
+    Plugins call `requests.post` and keep the answer to themselves, so the place where requests makes it is the only one
+    where it can be seen. Nothing is changed in it.
+    """
+    from requests.adapters import HTTPAdapter
+
+    genuine = HTTPAdapter.build_response
+
+    def build_response(self: HTTPAdapter, *request_and_answer: Any) -> Response:
+        response = genuine(self, *request_and_answer)
+        if RETRY_AFTER in response.headers:
+            _tell(HEADERS, f"{RETRY_AFTER}: {response.headers[RETRY_AFTER]}")
+        return response
+
+    HTTPAdapter.build_response = build_response  # type: ignore[assignment,method-assign]
 
 
 @contextmanager
@@ -93,6 +125,7 @@ def load() -> None:
             from apprise.plugins import N_MGR
 
             N_MGR.schemas()  # type: ignore[no-untyped-call]
+        _listen_to_headers()
         _loaded = True
 
 
@@ -165,7 +198,13 @@ def build(parsed: Mapping[str, Any]) -> NotifyBase | None:
     if "rto" not in parsed:
         plugin.socket_read_timeout = max(READ_TIMEOUT, kind.socket_read_timeout)
     plugin.request_rate_per_sec = 0
+    # Discord's sleeps until the time that an answer names, be it an hour, and then sends what was given up long ago.
+    plugin.throttle = _no_sleep  # type: ignore[method-assign]
     return plugin
+
+
+def _no_sleep(*_: object, **__: object) -> None:
+    """Instead of waiting: the daemon has a rate and waits of its own."""
 
 
 def _asset() -> Any:

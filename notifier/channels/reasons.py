@@ -11,18 +11,23 @@ import ast
 import json
 import math
 import re
+import time
 from collections.abc import Sequence
+from email.utils import mktime_tz, parsedate_tz
 from typing import Any, NamedTuple
 
-from notifier.channels.plugins import Record
+from notifier.channels.plugins import HEADERS, RETRY_AFTER, Record
 from notifier.errors import DeliveryError
+
+LONGEST_WAIT = 3600.0
+"""Seconds; a service that asks for more is not believed."""
 
 _HTTP_STATUS = re.compile(r"\berror=(\d{3})\b")
 _ANSWER = re.compile(r"\AResponse Details:\s*(.*)\Z", re.DOTALL)
 _EXCEPTION = re.compile(r"\A[\w/. -]*Exception: (.*)\Z", re.DOTALL)
 
 # Slack's words (docs.slack.dev: incoming webhooks, chat.postMessage) for an address that is gone, and for a message
-# it cannot take.
+# it cannot take; of Discord and Telegram, which spell theirs out, the words for the former.
 _GONE = frozenset(
     {
         "account_inactive", "channel_is_archived", "channel_not_found", "is_archived", "no_active_hooks", "no_service",
@@ -35,6 +40,16 @@ _CONTENT = frozenset(
         "msg_too_long", "no_text", "too_many_attachments",
     }
 )  # fmt: skip
+
+
+_GONE_IN_WORDS = re.compile(
+    r"Unknown (Webhook|Channel)|chat not found|bot was (blocked|kicked)|user is deactivated|group chat was deleted",
+    re.IGNORECASE,
+)
+_POLICY = re.compile(r"5\.7\.\d")
+"""An SMTP server's enhanced status (RFC 3463) of a refusal by policy: the mailbox is there, this mail is not let in."""
+_NO_MAILBOX = re.compile(r"5\.1\.[0-36]\b|5\.2\.1\b")
+"""And of a mailbox that does not exist, has moved or is disabled."""
 
 
 class _Cause(NamedTuple):
@@ -81,7 +96,7 @@ def explain(records: Sequence[Record]) -> DeliveryError:
         return smtp or refused or DeliveryError("refused")
     if statuses:
         answers = [found[1] for record in records if (found := _ANSWER.match(record.message))]
-        return _http(int(statuses[-1]), answers[-1] if answers else "")
+        return _http(int(statuses[-1]), answers[-1] if answers else "", _header(records))
     if exceptions:
         return _broken(exceptions[-1], records)
     said = [record.message for record in records if record.level in ("WARNING", "ERROR", "CRITICAL")]
@@ -95,7 +110,7 @@ def _warning(record: Record) -> str:
 # --- HTTP -------------------------------------------------------------------------------------------------------------
 
 
-def _http(status: int, answer: str) -> DeliveryError:
+def _http(status: int, answer: str, retry_after: str = "") -> DeliveryError:
     text = _decoded(answer)
     try:
         body = json.loads(text)
@@ -108,7 +123,7 @@ def _http(status: int, answer: str) -> DeliveryError:
         said = "a redirect, which is not followed"
     elif succeeded and not said:
         said = "an empty answer"
-    gone = status == 410 or word in _GONE
+    gone = status == 410 or word in _GONE or bool(_GONE_IN_WORDS.search(said))
     return DeliveryError(
         f"HTTP {status}: {said}" if said else f"HTTP {status}",
         content=not gone and (status in (400, 413, 422) or word in _CONTENT),
@@ -116,7 +131,7 @@ def _http(status: int, answer: str) -> DeliveryError:
         # A success that is none: the service, or a portal in between, says something else. A gateway that waited in
         # vain (504, and Cloudflare's 524) does not know either.
         maybe_arrived=status in (504, 524) or (succeeded and not isinstance(body, dict)),
-        retry_after=_retry_after(body),
+        retry_after=_retry_after(body, retry_after if status == 429 or status >= 500 else ""),
     )
 
 
@@ -151,15 +166,33 @@ def _readable(text: str) -> str:
     return tidy(text)
 
 
-def _retry_after(body: object) -> float | None:
-    """Seconds, where the answer's body names them (Discord; Telegram in `parameters`). Headers never get here."""
-    if not isinstance(body, dict):
-        return None
-    inner = body.get("parameters")
-    value = body.get("retry_after", inner.get("retry_after") if isinstance(inner, dict) else None)
+def _header(records: Sequence[Record]) -> str:
+    """The last answer's Retry-After."""
+    named = f"{RETRY_AFTER}: "
+    said = [record.message.removeprefix(named) for record in records if record.level == HEADERS]
+    return said[-1] if said else ""
+
+
+def _retry_after(body: object, header: str) -> float | None:
+    """Seconds, from the answer's body (Discord and Slack's API; Telegram in `parameters`), else from its header."""
+    value = None
+    if isinstance(body, dict):
+        inner = body.get("parameters")
+        value = body.get("retry_after", inner.get("retry_after") if isinstance(inner, dict) else None)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        value = _seconds(header.strip())
+    return None if value is None else min(max(float(value), 0.0), LONGEST_WAIT)
+
+
+def _seconds(header: str) -> float | None:
+    """A Retry-After in seconds: it is such a number or a date (RFC 9110, 10.2.3)."""
+    if re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?", header):
+        return float(header)
+    date = parsedate_tz(header)
+    try:
+        return None if date is None else mktime_tz(date) - time.time()
+    except (ValueError, OverflowError):
         return None
-    return min(max(float(value), 0.0), 3600.0)
 
 
 # --- SMTP -------------------------------------------------------------------------------------------------------------
@@ -179,8 +212,10 @@ def _smtp(text: str, records: Sequence[Record]) -> DeliveryError | None:
     if not _is_answer(value):
         return None
     code, words = value[0], value[1]
-    about_message = len(value) == 2 and _sending(records) and code >= 500
-    return DeliveryError(_smtp_reason(code, words), content=about_message or code == 552)
+    reason = _smtp_reason(code, words)
+    after_sender = len(value) == 2 and _sending(records) and code >= 500
+    gone = after_sender and bool(_NO_MAILBOX.search(reason))
+    return DeliveryError(reason, content=not gone and (after_sender or code == 552), gone=gone)
 
 
 def _is_answer(value: Any) -> bool:
@@ -194,7 +229,8 @@ def _refused_recipient(record: Record) -> DeliveryError | None:
 
 
 def _recipient_refused(code: int, words: object) -> DeliveryError:
-    return DeliveryError(_smtp_reason(code, words), gone=code in (550, 551, 553), content=code == 552)
+    reason = _smtp_reason(code, words)
+    return DeliveryError(reason, gone=code in (550, 551, 553) and not _POLICY.search(reason), content=code == 552)
 
 
 def _smtp_reason(code: int, words: object) -> str:

@@ -76,7 +76,7 @@ def send(target: Target, message: Message, *, deadline: float = DEADLINE) -> Non
     hanging = [attempt for attempt in _hanging[target.address] if attempt.alive]
     _hanging[target.address] = hanging
     if len(hanging) >= MOST_HANGING:
-        raise DeliveryError(f"{len(hanging)} earlier attempts still hang")
+        raise DeliveryError(f"{len(hanging)} earlier attempts still hang", maybe_arrived=True)
     try:
         attempt = _Attempt(target, message)
     except RuntimeError:

@@ -4,7 +4,7 @@
 """
 
 from notifier.decide.account import AccountDecision, AccountState, decide_account
-from notifier.decide.notices import incident_notice, incident_over_notice, notice_id, passes
+from notifier.decide.notices import given_up_notice, incident_notice, incident_over_notice, notice_id, passes
 from notifier.decide.watch import Decision, Surroundings, decide_watch, is_over
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Surroundings",
     "decide_account",
     "decide_watch",
+    "given_up_notice",
     "incident_notice",
     "incident_over_notice",
     "is_over",

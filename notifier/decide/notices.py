@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
-from notifier.model import ALL_EVENTS, Event, Incident, IncidentKind, Notice
+from notifier.model import ALL_EVENTS, Delivery, Event, Incident, IncidentKind, Notice
 
 INCIDENT_NAMES = {
     IncidentKind.API: "account",
@@ -37,7 +39,7 @@ def incident_notice(incident: Incident, wall: float) -> Notice:
         notice=notice_id("incident", incident.kind, incident.subject, incident.since),
         event=Event.INCIDENT,
         time=wall,
-        name=f"{INCIDENT_NAMES[incident.kind]} {incident.subject}",
+        name=_name(incident.kind, incident.subject),
         detail=incident.detail,
         count=incident.count or None,
         why=f"incident began: {incident.detail}",
@@ -50,9 +52,34 @@ def incident_over_notice(incident: Incident, now: float, wall: float) -> Notice:
         notice=notice_id("incident over", incident.kind, incident.subject, incident.since),
         event=Event.INCIDENT_OVER,
         time=wall,
-        name=f"{INCIDENT_NAMES[incident.kind]} {incident.subject}",
+        name=_name(incident.kind, incident.subject),
         detail=incident.detail,
         since=max(0.0, now - incident.since),
         count=incident.count or None,
         why="incident ended",
     )
+
+
+def given_up_notice(subject: str, deliveries: Sequence[Delivery], reason: str, wall: float) -> Notice:
+    """The notice that tells, instead of them, of deliveries that a channel never took. No incident: it has no end."""
+    ids = " ".join(str(delivery.id) for delivery in deliveries)
+    first = deliveries[0].notice
+    who = f"{first.name or first.key.id} ({first.key.id})" if first.key else "an incident"
+    if len(deliveries) == 1:
+        what, again = f"The notice {first.notice} about {who} was given up", f"notifier resend {ids}"
+    else:
+        what = f"{len(deliveries)} notices, the first of them about {who}, were given up"
+        again = f"notifier resend {ids}" if len(deliveries) <= 5 else "notifier resend --all"
+    return Notice(
+        notice=notice_id("given up", subject, ids, wall),
+        event=Event.INCIDENT,
+        time=wall,
+        name=_name(IncidentKind.CHANNEL, subject),
+        detail=f"{what}: {reason}. To have it sent after all: {again}",
+        why=f"given up: {reason}",
+    )
+
+
+def _name(kind: IncidentKind, subject: str) -> str:
+    """`channel mail o…l@example.com`: the subject without the hash that tells recipients apart."""
+    return f"{INCIDENT_NAMES[kind]} {re.sub('~[0-9a-f]{8}$', '', subject)}"

@@ -9,7 +9,7 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from notifier.deliver.pacer import Pacer
-from notifier.deliver.plan import MOST_REFUSED, Form, Parcel, is_message_at_fault, next_parcel, probe_wait
+from notifier.deliver.plan import MOST_REFUSED, SURELY_GONE, Form, Parcel, is_message_at_fault, next_parcel, probe_wait
 from notifier.errors import DeliveryError, StoreError
 from notifier.logs import event
 from notifier.model import Address, Channel, Clock, Delivery, Message, Notice
@@ -75,7 +75,12 @@ class Incidents(Protocol):
     """Where a lane reports that its channel is in trouble, or works again."""
 
     def channel_fails(self, address: Address, since: float, reason: str, held: int) -> None:
-        """The channel has failed for its `incident_after`; called once per spell."""
+        """The channel has failed for its `incident_after`, or its address is gone; called once per spell, and once more
+        where it turns out later that the address is gone.
+        """
+
+    def gave_up(self, address: Address, deliveries: Sequence[Delivery], reason: str) -> None:
+        """These deliveries will not be tried any more; while the channel takes nothing, only the first are reported."""
 
     def channel_works(self, address: Address) -> None:
         """The first success after `channel_fails`."""
@@ -121,6 +126,12 @@ class Lane:
         self._incident_open = incident_open
         self._reason = ""
         """Of the last failed attempt, until one succeeds."""
+        self._gone = 0
+        """Attempts in a row whose answer was that the address is gone."""
+        self._gave_up: list[Delivery] = []
+        """What was given up and is still to be reported."""
+        self._gave_up_told = False
+        """That something was given up is known, and while the channel takes nothing there is no news in it."""
         self._failures = 0
         """Attempts in a row that failed by the channel's fault: while there are any, it is only probed."""
         self._probe_at = 0.0
@@ -212,6 +223,7 @@ class Lane:
         """Send one parcel, if one is due. How many seconds to wait before the next look; None: until woken."""
         self._take_up_settings()
         self._record()
+        self._report_given_up()
         now = self._clock.steady()
         waiting = self._outbox.waiting(self.address, limit=WINDOW, now=now)
         self._forget_all_but(waiting)
@@ -251,6 +263,7 @@ class Lane:
         by the list from its start; no message is held to have been refused.
         """
         self._failures = 0 if self._failing_since is None else 1
+        self._gone = 0
         self._probe_at = 0.0
         self._singly_up_to = 0
         for memory in (self._first_failed, self._refused, self._plain):
@@ -317,7 +330,8 @@ class Lane:
             self._log(logging.INFO, "channel works again")
             self._owed.append(partial(self._outbox.make_due, self.address, self._clock.steady()))
         self._successes += 1
-        self._failures, self._failing_since, self._reason = 0, None, ""
+        self._failures, self._failing_since, self._reason, self._gone = 0, None, "", 0
+        self._gave_up_told = False
         self._refused.clear()
         if self._incident_open:
             self._incident_open = False
@@ -325,7 +339,8 @@ class Lane:
 
     def _failed(self, form: Form, told: Sequence[Delivery], error: DeliveryError, waiting: Sequence[Delivery]) -> None:
         head = told[0]
-        reason = f"{error.reason} (it may have arrived)" if error.maybe_arrived else error.reason
+        self._gone = self._gone + 1 if error.gone else 0
+        reason = error.in_full
         level = logging.WARNING if reason != self._reason else logging.DEBUG
         self._log(level, "not delivered", notice=head.notice.notice, attempts=head.attempts + 1, reason=reason)
         self._reason = reason
@@ -399,20 +414,33 @@ class Lane:
         self._owed.append(
             partial(self._outbox.mark_given_up, _ids(deliveries), wall=wall, reason=reason, attempted=attempted)
         )
-        self._log(logging.ERROR, "given up", deliveries=len(deliveries), reason=reason)
+        ids = ",".join(delivery.notice.notice for delivery in deliveries)
+        self._log(logging.ERROR, "given up", deliveries=len(deliveries), notices=ids, reason=reason)
+        # An incident or a test is not: else two channels that fail would tell of each other for ever.
+        self._gave_up += [delivery for delivery in deliveries if delivery.notice.key is not None]
+
+    def _report_given_up(self) -> None:
+        """Let somebody know, after it was recorded. In an outage once: they follow one by one, as each gets too old."""
+        gave_up, self._gave_up = self._gave_up, []
+        if gave_up and not self._gave_up_told:
+            self._gave_up_told = self._failing_since is not None
+            self._incidents.gave_up(self.address, gave_up, self._reason)
 
     # --- the channel's incident --------------------------------------------------------------------------------------
 
     def _incident_at(self) -> float:
         # At a new start that the channel failed before is known, but not yet that it still does.
-        if self._failing_since is None or self._incident_open or not self._reason:
+        if self._failing_since is None or not self._reason:
             return float("inf")
-        return self._failing_since + self._settings.channel.incident_after
+        if self._gone == SURELY_GONE:
+            return self._failing_since
+        return float("inf") if self._incident_open else self._failing_since + self._settings.channel.incident_after
 
     def _report_if_failing_long(self, now: float, waiting: Sequence[Delivery]) -> None:
         if self._failing_since is not None and waiting and now >= self._incident_at():
             held = self._held()
             self._incident_open = True
+            self._gone += self._gone == SURELY_GONE  # reported now
             self._incidents.channel_fails(self.address, self._failing_since, self._reason, held)
 
 

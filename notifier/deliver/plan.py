@@ -16,6 +16,9 @@ OLDEST_PROBES = 3
 MOST_REFUSED = 5
 """While no other passes, so many messages may be refused for what is in them, each by its own fault; one more, and it
 is the channel that takes nothing."""
+SURELY_GONE = 2
+"""So many answers in a row that the address is gone are believed: a service that is being mended says so once as well.
+Then it is an incident at once, because no waiting brings the address back."""
 LONGEST_WORD = 3600.0
 """Seconds up to which a channel's own word on when to try again is kept to."""
 
@@ -116,6 +119,8 @@ def is_message_at_fault(error: DeliveryError, *, others_pass: bool, failing: boo
     the moment. `refused`: how many different messages, this one included, were refused for their content since the
     channel took one, or failed otherwise.
     """
+    if error.gone:
+        return False
     if error.content:
         return others_pass or refused <= MOST_REFUSED
     # Whoever says when to come back (too many requests) does not speak about the message.

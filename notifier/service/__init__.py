@@ -9,7 +9,7 @@ import random
 import resource
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from notifier import channels, config, logs, message, signals
 from notifier.deliver import Lanes, Route
 from notifier.errors import ConfigError, Mistake, NotifierError, StoreError, StoreWriteError
 from notifier.logs import event
-from notifier.model import Address, Clock, Config, Incident, IncidentKind, Key, Message, Secret
+from notifier.model import Address, Clock, Config, Delivery, Incident, IncidentKind, Key, Message, Secret
 from notifier.poll import Poller
 from notifier.schedule import DueTable, PollScheduler
 from notifier.service.audience import subject_of
@@ -334,9 +334,13 @@ class Service:
     # --- what lanes report -------------------------------------------------------------------------------------------
 
     def channel_fails(self, address: Address, since: float, reason: str, held: int) -> None:
-        """A channel has failed for its `incident_after`: the others hear of it."""
+        """A channel has failed for its `incident_after`, or its address is gone: the others hear of it."""
         incident = Incident(IncidentKind.CHANNEL, subject_of(address), since=since, detail=reason, count=held)
         self._keeper.post(lambda: self._keeper.begin_incident(incident))
+
+    def gave_up(self, address: Address, deliveries: Sequence[Delivery], reason: str) -> None:
+        """What will not be tried any more is told to somebody."""
+        self._keeper.post(lambda: self._keeper.tell_given_up(address, deliveries, reason))
 
     def channel_works(self, address: Address) -> None:
         """It works again."""

@@ -32,6 +32,13 @@ class Audience:
         operators = self._of(name for name in self._config.operators if name != failing)
         return operators or self._of(name for name in self._config.channels if name != failing)
 
+    def of_given_up(self, channel: str) -> tuple[Address, ...]:
+        """Who hears that a channel never took a notice: whoever hears of its trouble, else the channel itself, which
+        may take this one, or take it when it works again.
+        """
+        others = self.of_incident(Incident(IncidentKind.CHANNEL, channel, since=0.0, detail=""))
+        return others or self._of([channel])
+
     def knows(self, kind: IncidentKind, subject: str) -> bool:
         """Whether what an incident is about is still configured."""
         if kind is IncidentKind.API:

@@ -6,7 +6,7 @@ import logging
 import queue
 import random
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -16,6 +16,7 @@ from notifier.decide import (
     Surroundings,
     decide_account,
     decide_watch,
+    given_up_notice,
     incident_notice,
     incident_over_notice,
     is_over,
@@ -41,7 +42,7 @@ from notifier.model import (
 )
 from notifier.poll import Poller
 from notifier.schedule import DueTable, hold_after, wait_after
-from notifier.service.audience import Audience
+from notifier.service.audience import Audience, subject_of
 from notifier.service.ledger import Ledger
 from notifier.store import Change, Owed, Store
 from notifier.transport import Answer
@@ -324,6 +325,12 @@ class Keeper:
         notice = incident_over_notice(incident, self._clock.steady(), self._clock.wall())
         owed = [(notice, self._audience.of_incident(incident))]
         self._ledger.owe(lambda now: self._store.close_incident(kind, subject, owed, now))
+
+    def tell_given_up(self, address: Address, deliveries: Sequence[Delivery], reason: str) -> None:
+        """Tell somebody that these deliveries will not be tried any more."""
+        notice = given_up_notice(subject_of(address), deliveries, reason, self._clock.wall())
+        audience = self._audience.of_given_up(address.channel)
+        self._ledger.owe(lambda now: self._store.record_notice(notice, audience, now))
 
     # --- the store ---------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 Whoever is started with `environment()` reaches it unchanged: requests, and with it Apprise's genuine Slack plugin, goes
 through HTTPS_PROXY and trusts the test CA. Serves incoming webhooks (hooks.slack.com: 200 `ok`) and the bot API
-(slack.com: 200 `{"ok": true, ...}`) unless told otherwise.
+(slack.com: 200 `{"ok": true, ...}`) unless told otherwise; Discord's and Telegram's hosts too, for what only they do.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import ssl
 import struct
 import tempfile
 import threading
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import Any, Self, cast
 import certifi
 import trustme
 
-HOSTS = ("hooks.slack.com", "hooks.slack-gov.com", "slack.com")
+HOSTS = ("hooks.slack.com", "hooks.slack-gov.com", "slack.com", "discord.com", "api.telegram.org")
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,18 @@ class Request:
     headers: dict[str, str]
     body: bytes
     json: Any
+    time: float
+    """On the monotonic clock."""
+
+    @property
+    def place(self) -> str:
+        """Host and path."""
+        return self.host + self.path
 
     @property
     def text(self) -> str:
         """What people would read: the first attachment's title and text."""
-        attachment = self.json["attachments"][0]
+        (attachment,) = self.json.get("attachments") or [{"title": "", "text": self.json.get("content", "")}]
         return f"{attachment['title']}\n{attachment['text']}"
 
 
@@ -50,7 +58,7 @@ class Answer:
 
     answer: send status, headers and body;
     hang: take the request and say nothing;
-    drip: send the answer's first bytes one by one, for ever;
+    drip: send the answer's first bytes little by little, for ever;
     reset: take the request, then end the connection without a word.
     """
 
@@ -64,20 +72,21 @@ class Answer:
 class SlackStandIn:
     """A running stand-in; a context manager, or call `close()`. `port` is the proxy's.
 
-    It can be other services as well: those at `hosts`, and at its port, in the clear, any that is asked there by POST.
+    It can be other services as well: those called `names`, and at its port, in the clear, any that is asked there by POST.
     """
 
-    def __init__(self, *, trusted: bool = True, hosts: Sequence[str] = HOSTS) -> None:
+    def __init__(self, *, trusted: bool = True, names: Iterable[str] = HOSTS) -> None:
         self.requests: list[Request] = []
         self.refuse_tunnel = False
         """Answer every CONNECT with 503, as a proxy without a way out does."""
+        self.drips_every = 0.05
+        """Seconds."""
         self.stopping = threading.Event()
-        self._script: deque[Answer] = deque()
-        self._default = Answer()
+        self._scripts: dict[str, tuple[deque[Answer], Answer]] = {}
         self._changed = threading.Condition()
         authority = trustme.CA()
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert(*hosts).configure_cert(self.tls)
+        authority.issue_cert(*names).configure_cert(self.tls)
         self._folder = tempfile.TemporaryDirectory(prefix="slack-stand-in-")
         self._bundle = Path(self._folder.name) / "ca.pem"
         known = (authority if trusted else trustme.CA()).cert_pem.bytes()
@@ -88,11 +97,13 @@ class SlackStandIn:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="slack-stand-in")
         self._thread.start()
 
-    def script(self, *answers: Answer, then: Answer | None = None) -> None:
-        """Give these answers to the next requests, one each, and `then` (default: all is well) to all later ones."""
+    def script(self, *answers: Answer, then: Answer | None = None, to: str = "") -> None:
+        """Give these answers to the next requests, one each, and `then` (default: all is well) to all later ones.
+
+        With `to` only where host and path hold it; the longest `to` that fits decides.
+        """
         with self._changed:
-            self._script = deque(answers)
-            self._default = then or Answer()
+            self._scripts[to] = (deque(answers), then or Answer())
 
     def environment(self) -> dict[str, str]:
         """The variables that lead a process here. Loopback stays direct; whatever else was set for it is cleared."""
@@ -105,12 +116,16 @@ class SlackStandIn:
             **dict.fromkeys(("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), str(self._bundle)),
         }
 
-    def wait_for(self, count: int, timeout: float = 20.0) -> list[Request]:
-        """The requests, once there are at least `count` of them; AssertionError when that takes too long."""
+    def seen(self, to: str = "") -> list[Request]:
+        """The requests so far; with `to` those whose host and path hold it."""
+        return [request for request in self.requests if to in request.place]
+
+    def wait_for(self, count: int, timeout: float = 20.0, to: str = "") -> list[Request]:
+        """The same, once there are at least `count` of them; AssertionError when that takes too long."""
         with self._changed:
-            arrived = self._changed.wait_for(lambda: len(self.requests) >= count, timeout)
-            assert arrived, f"{len(self.requests)} requests came within {timeout} s, not {count}"
-            return list(self.requests)
+            arrived = self._changed.wait_for(lambda: len(self.seen(to)) >= count, timeout)
+            assert arrived, f"{len(self.seen(to))} requests came within {timeout} s, not {count}"
+            return self.seen(to)
 
     def close(self) -> None:
         """End every connection, hanging ones too, and the threads that serve them."""
@@ -131,7 +146,11 @@ class SlackStandIn:
         with self._changed:
             self.requests.append(request)
             self._changed.notify_all()
-            return self._script.popleft() if self._script else self._default
+            fits = max((to for to in self._scripts if to in request.place), key=len, default=None)
+            if fits is None:
+                return Answer()
+            answers, then = self._scripts[fits]
+            return answers.popleft() if answers else then
 
 
 class _Server(ThreadingHTTPServer):
@@ -194,7 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
             parsed = None
         host = self.headers.get("Host", "")
         headers = dict(self.headers.items())
-        answer = self.stand_in.take(Request(self.command, host, self.path, headers, body, parsed))
+        answer = self.stand_in.take(Request(self.command, host, self.path, headers, body, parsed, time.monotonic()))
         if answer.how == "hang":
             self.stand_in.stopping.wait()
             self.close_connection = True
@@ -212,7 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if answer.how == "drip":
             self.flush_headers()
-            while not self.stand_in.stopping.wait(0.05):
+            while not self.stand_in.stopping.wait(self.stand_in.drips_every):
                 self.wfile.write(b"X-Drip: x\r\n")
             self.close_connection = True
             return

@@ -7,12 +7,15 @@ smtplib does in Apprise, trusts its certificate for `localhost` and 127.0.0.1.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email
 import email.policy
 import logging
 import ssl
 import tempfile
 import threading
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
@@ -38,6 +41,8 @@ class Mail:
     raw: bytes
     tls: bool
     user: str | None
+    time: float
+    """On the monotonic clock."""
 
     @property
     def text(self) -> str:
@@ -48,16 +53,32 @@ class Mail:
 class SMTPStandIn:
     """A running server; a context manager, or call `close()`. The attributes below may be set at any time.
 
-    A scripted answer is a whole SMTP reply (`550 5.1.1 no such user`), or one of the words `hang` (say nothing),
-    `reset` (reset the connection), and after data `accept, then hang` and `accept, then reset`.
+    A scripted answer is a whole SMTP reply (`550 5.1.1 no such user`; after a 421 the connection is closed, as servers
+    do), or one of the words `hang` (say nothing), `drip` (one byte of a reply now and then, for ever), `reset` (reset
+    the connection), and after data `accept, then reset` and `accept, then hang`.
     """
 
-    def __init__(self, security: Literal["plain", "starttls", "ssl"] = "plain", *, trusted: bool = True) -> None:
+    def __init__(
+        self,
+        security: Literal["plain", "starttls", "ssl"] = "plain",
+        *,
+        trusted: bool = True,
+        names: Iterable[str] = ("localhost", "127.0.0.1"),
+    ) -> None:
         self.mails: list[Mail] = []
+        self.connections = 0
+        """How many were made so far."""
+        self.offered: list[str] = []
+        """Each recipient that was named to it, taken or not."""
+        self.drips_every = 0.05
+        """Seconds."""
         self.users: dict[str, str] = {}
         self.banner: str | None = None
+        self.at_hello: str | None = None
+        self.at_login: str | None = None
         self.at_sender: str | None = None
         self.at_recipient: dict[str, str] = {}
+        self.at_data: str | None = None
         self.after_data: str | None = None
         self.at_quit: str | None = None
         self.security = security
@@ -65,7 +86,7 @@ class SMTPStandIn:
         self._changed = threading.Condition()
         authority = trustme.CA()
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("localhost", "127.0.0.1").configure_cert(self.tls)
+        authority.issue_cert(*names).configure_cert(self.tls)
         self._folder = tempfile.TemporaryDirectory(prefix="smtp-stand-in-")
         self._bundle = Path(self._folder.name) / "ca.pem"
         known = (authority if trusted else trustme.CA()).cert_pem.bytes()
@@ -142,6 +163,7 @@ class _Session(SMTP):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._stand_in.sessions.add(self)
+        self._stand_in.connections += 1
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -153,15 +175,38 @@ class _Session(SMTP):
             self._greeted = True
             status = await self.scripted(self._stand_in.banner) or status
         await super().push(status)
+        if str(status).startswith("421"):
+            assert self.transport is not None
+            self.transport.close()
+
+    async def smtp_DATA(self, arg: str) -> None:  # noqa: N802 - aiosmtpd's name
+        """Refuse before anything is sent, or take it."""
+        answer = await self.scripted(self._stand_in.at_data)
+        await (self.push(answer) if answer else super().smtp_DATA(arg))
+
+    async def smtp_AUTH(self, arg: str) -> None:  # noqa: N802 - aiosmtpd's name
+        """Refuse whatever the login, or look at it."""
+        answer = await self.scripted(self._stand_in.at_login)
+        await (self.push(answer) if answer else super().smtp_AUTH(arg))
 
     async def scripted(self, answer: str | None) -> str | None:
         """Do what the answer's word says; a reply is given back."""
         if answer == "hang":
             await self._stand_in.stopping.wait()
-        if answer in ("hang", "reset"):
+        if answer == "drip":
+            await self._drip()
+        if answer in ("hang", "drip", "reset"):
             self.reset()
             raise ConnectionResetError
         return answer
+
+    async def _drip(self) -> None:
+        writer: Any = self._writer
+        with contextlib.suppress(ConnectionError):
+            while not self._stand_in.stopping.is_set():
+                writer.write(b"2")
+                await writer.drain()
+                await asyncio.sleep(self._stand_in.drips_every)
 
     def reset(self) -> None:
         """Reset the connection."""
@@ -181,6 +226,14 @@ class _Handler:
     def __init__(self, stand_in: SMTPStandIn, connection: _Session) -> None:
         self._stand_in, self._connection = stand_in, connection
 
+    async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        answer = await self._connection.scripted(self._stand_in.at_hello)
+        if answer is None:
+            session.host_name = hostname
+        return responses if answer is None else [answer]
+
     async def handle_MAIL(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
@@ -192,6 +245,7 @@ class _Handler:
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
+        self._stand_in.offered.append(address)
         answer = await self._connection.scripted(self._stand_in.at_recipient.get(address))
         if answer is None:
             envelope.rcpt_tos.append(address)
@@ -203,7 +257,7 @@ class _Handler:
         after = self._stand_in.after_data
         if after is None or after.startswith("accept, then "):
             self._take(session, envelope)
-            after = after and after.removeprefix("accept, then ")
+        after = after.removeprefix("accept, then ") if after else None
         return await self._connection.scripted(after) or "250 OK: queued"
 
     async def handle_QUIT(  # noqa: N802 - aiosmtpd's name
@@ -224,5 +278,6 @@ class _Handler:
                 raw=raw,
                 tls=session.ssl is not None or self._stand_in.security == "ssl",
                 user=login.login.decode() if isinstance(login, LoginPassword) else None,
+                time=time.monotonic(),
             )
         )
