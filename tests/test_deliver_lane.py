@@ -172,6 +172,29 @@ def test_what_comes_while_a_channel_fails_waits_for_the_probe(bench: Bench) -> N
     assert bench.wire.attempts() == ["a"] * 3
 
 
+def test_every_third_time_another_probes_right_after_the_oldest_so_that_the_backlog_comes_in_order(
+    bench: Bench,
+) -> None:
+    for prediction in "abcd":
+        bench.tell(prediction)
+    bench.configure(retry_after=(10.0, 100.0))
+    bench.wire.rule = lambda words: DOWN
+    bench.run(1000)
+    assert "".join(bench.wire.attempts()).startswith("aaabaaacaaad")
+    at = [round(time, 3) for time, _ in bench.wire.tried]
+    assert at[2] == at[3]
+    assert 80 <= at[4] - at[3] <= 120
+    bench.wire.rule = lambda words: None
+    bench.run(200)
+    for down in (1, 2, 4, 5, 6, 8, 9, 10):  # not 3 and 7: to come back between the two, a channel has milliseconds
+        for prediction in "abcd":
+            bench.tell(prediction)
+        bench.wire.tried.clear()
+        bench.wire.script = [DOWN] * down
+        bench.run(3000)
+        assert bench.wire.attempts()[down:] == ["a", "b", "c", "d"]
+
+
 def test_a_message_that_only_looks_like_an_outage_does_not_block_the_others(bench: Bench) -> None:
     """A server that answers 500 to one message for ever, and takes all others."""
     bench.tell("poison")
@@ -310,7 +333,7 @@ def test_an_outage_after_one_refusal_after_the_other_is_probed_by_the_oldest(ben
     assert bench.wire.attempts() == ["p0", "p1", "p2", "p3", "p4", "p5"]
     bench.wire.rule = lambda words: DOWN
     bench.run(50)
-    assert bench.wire.attempts()[7:] == ["p0"]
+    assert bench.wire.attempts()[7:] == ["p0", "p1"]  # it is the third failure in a row
 
 
 def test_a_good_message_among_many_that_are_refused_gets_its_turn(bench: Bench) -> None:

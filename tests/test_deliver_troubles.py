@@ -32,7 +32,7 @@ def test_what_cannot_be_delivered_for_give_up_after_is_given_up_with_its_reason(
     bench.run(2 * HOUR)
     assert {state for state, _ in bench.states().values()} == {"given_up"}
     assert bench.last_errors() == {"HTTP 503"}
-    assert 70 < len(bench.wire.tried) < 90  # hourly, after the first
+    assert 90 < len(bench.wire.tried) < 110  # hourly, after the first; every third time by the other as well
     assert sum(attempts for _, attempts in bench.states().values()) == len(bench.wire.tried)
 
 
@@ -164,7 +164,7 @@ def test_a_new_start_probes_a_channel_that_failed_before_once_and_then_by_the_li
     bench.run()
     assert bench.wire.attempts()[tried:] == ["a"]
     bench.run(37)
-    assert len(bench.wire.tried) == tried + 2
+    assert bench.wire.attempts()[tried:] == ["a", "a", "b"]
     bench.wire.rule = lambda words: None
     bench.run(200)
     assert {state for state, _ in bench.states().values()} == {"sent"}
@@ -285,9 +285,9 @@ def test_the_end_of_an_outage_is_told_and_the_rest_is_due_although_that_cannot_b
 ) -> None:
     for prediction in "ab":
         bench.tell(prediction)
-    bench.wire.script = [DOWN] * 7
+    bench.wire.script = [DOWN] * 9
     bench.run(2 * HOUR)
-    assert bench.states()["b"] == ("waiting", 1)
+    assert bench.states() == {"a": ("waiting", 7), "b": ("waiting", 2)}
     bench.broken.method = "make_due"
     with pytest.raises(StoreWriteError):
         bench.run(2 * HOUR)
@@ -295,7 +295,7 @@ def test_the_end_of_an_outage_is_told_and_the_rest_is_due_although_that_cannot_b
     stuck(bench)
     bench.broken.method = ""
     bench.run()
-    assert bench.states() == {"a": ("sent", 7), "b": ("sent", 2)}
+    assert bench.states() == {"a": ("sent", 8), "b": ("sent", 3)}
 
 
 # --- changed settings ----------------------------------------------------------------------------------------------

@@ -9,7 +9,16 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from notifier.deliver.pacer import Pacer
-from notifier.deliver.plan import MOST_REFUSED, SURELY_GONE, Form, Parcel, is_message_at_fault, next_parcel, probe_wait
+from notifier.deliver.plan import (
+    MOST_REFUSED,
+    SURELY_GONE,
+    Form,
+    Parcel,
+    is_another_to_probe,
+    is_message_at_fault,
+    next_parcel,
+    probe_wait,
+)
 from notifier.errors import DeliveryError, StoreError
 from notifier.logs import event
 from notifier.model import Address, Channel, Clock, Delivery, Message, Notice
@@ -134,6 +143,8 @@ class Lane:
         """That something was given up is known, and while the channel takes nothing there is no news in it."""
         self._failures = 0
         """Attempts in a row that failed by the channel's fault: while there are any, it is only probed."""
+        self._another = False
+        """Whether the next probe is not the oldest delivery's, which has just failed."""
         self._probe_at = 0.0
         self._successes = 0
         # The memory of single messages, each for as long as its delivery waits.
@@ -234,6 +245,7 @@ class Lane:
             digest_over=self._digest_over(waiting),
             failures=self._failures,
             probe_at=self._probe_at,
+            another=self._another,
             plain=self._plain,
             singly=any(delivery.id <= self._singly_up_to and delivery.due_at <= now for delivery in waiting),
             refusing=len(self._refused) > MOST_REFUSED,
@@ -264,7 +276,7 @@ class Lane:
         """
         self._failures = 0 if self._failing_since is None else 1
         self._gone = 0
-        self._probe_at = 0.0
+        self._another, self._probe_at = False, 0.0
         self._singly_up_to = 0
         for memory in (self._first_failed, self._refused, self._plain):
             memory.clear()
@@ -331,7 +343,7 @@ class Lane:
             self._owed.append(partial(self._outbox.make_due, self.address, self._clock.steady()))
         self._successes += 1
         self._failures, self._failing_since, self._reason, self._gone = 0, None, "", 0
-        self._gave_up_told = False
+        self._another = self._gave_up_told = False
         self._refused.clear()
         if self._incident_open:
             self._incident_open = False
@@ -360,8 +372,9 @@ class Lane:
         )
         if (at_fault and others_pass) or (error.content and head.attempts > 0):
             self._plain.add(head.id)
+        was_another, self._another = self._another, False
         if not at_fault:
-            self._channel_failed(told, error, reason, waiting)
+            self._channel_failed(told, error, reason, waiting, oldest=not was_another)
         elif others_pass and form is Form.PLAIN:
             self._give_up([head], reason, attempted=True)
         else:
@@ -380,11 +393,14 @@ class Lane:
         self._give_up_older(now, [each for each in told if each.attempts], reason)
 
     def _channel_failed(
-        self, told: Sequence[Delivery], error: DeliveryError, reason: str, waiting: Sequence[Delivery]
+        self, told: Sequence[Delivery], error: DeliveryError, reason: str, waiting: Sequence[Delivery], *, oldest: bool
     ) -> None:
         now = self._clock.steady()
-        self._failures += 1
-        self._probe_at = now + probe_wait(self._failures, self._settings.channel.retry_after, error.retry_after)
+        if oldest:
+            self._failures += 1
+            self._another = is_another_to_probe(waiting, told, error, failures=self._failures, now=now)
+        wait = probe_wait(self._failures, self._settings.channel.retry_after, error.retry_after)
+        self._probe_at = now if self._another else now + wait
         self._owe_failed(told, self._probe_at, reason)
         since = self._note_failing(now)
         if now - since >= self._settings.channel.give_up_after:

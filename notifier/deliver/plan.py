@@ -12,7 +12,8 @@ from notifier.errors import DeliveryError
 from notifier.model import Delivery
 
 OLDEST_PROBES = 3
-"""So many probes in a row are the oldest delivery's; the next one is another's, in case only the oldest is refused."""
+"""So many probes in a row are the oldest delivery's; right after the last one follows another's, in case only the
+oldest is refused. Right after, so that when the channel works again the oldest is first."""
 MOST_REFUSED = 5
 """While no other passes, so many messages may be refused for what is in them, each by its own fault; one more, and it
 is the channel that takes nothing."""
@@ -51,14 +52,15 @@ def next_parcel(
     probe_at: float = 0.0,
     plain: AbstractSet[int] = frozenset(),
     singly: bool = False,
+    another: bool = False,
     refusing: bool = False,
 ) -> Parcel | float | None:
     """The parcel to send now, the time at which to ask again, or None while nothing waits.
 
     `waiting` is in the order of the deliveries' ids. `failures` are the address' failed attempts in a row: while there
-    are any, nothing is sent before `probe_at`, and then one group only. `plain` holds the deliveries to be written in
-    the plain form; `singly` forbids a digest. `refusing` is whether the channel fails by refusing one message after the
-    other for its content: then each probe is another's, because any of them may pass.
+    are any, nothing is sent before `probe_at`, and then one group only: the oldest, or `another`. `plain` holds the
+    deliveries to be written in the plain form; `singly` forbids a digest. `refusing` is whether the channel fails by
+    refusing one message after the other for its content: then each probe is another's, because any of them may pass.
     """
     if not waiting:
         return None
@@ -70,7 +72,7 @@ def next_parcel(
     if not due:
         return min(group[0].due_at for group in groups)
     if failures:
-        return _whole(due[failures % len(due)] if refusing else _prober(due, failures), plain)
+        return _whole(due[failures % len(due)] if refusing else _prober(due, failures, another=another), plain)
     for_digest = [delivery for group in due for delivery in group if group[0].id not in plain]
     if len(for_digest) > digest_over and not singly:
         return Parcel(tuple(sorted(for_digest, key=lambda delivery: delivery.id)), Form.DIGEST)
@@ -84,18 +86,29 @@ def _by_prediction(waiting: Sequence[Delivery]) -> list[list[Delivery]]:
     return list(groups.values())
 
 
-def _prober(due: list[list[Delivery]], failures: int) -> list[Delivery]:
-    """The oldest, save every fourth time, when it is one of the others' turn, each time the next one's."""
-    round_, turn = divmod(failures, OLDEST_PROBES + 1)
-    if turn < OLDEST_PROBES or len(due) == 1:
+def _prober(due: list[list[Delivery]], failures: int, *, another: bool) -> list[Delivery]:
+    """The oldest; or one of the others, each time the next one."""
+    if not another or len(due) == 1:
         return due[0]
-    return due[1 + round_ % (len(due) - 1)]
+    return due[1 + (failures // OLDEST_PROBES - 1) % (len(due) - 1)]
 
 
 def _whole(group: list[Delivery], plain: AbstractSet[int]) -> Parcel:
     if group[0].id in plain:
         return Parcel((group[0],), Form.PLAIN)
     return Parcel(tuple(group), Form.WHOLE)
+
+
+def is_another_to_probe(
+    waiting: Sequence[Delivery], tried: Sequence[Delivery], error: DeliveryError, *, failures: int, now: float
+) -> bool:
+    """Whether, after so many failures, only what was tried may be refused, and there is another to show it.
+
+    What the channel says of itself, when to come back and that it is gone, is not about what was tried.
+    """
+    if failures % OLDEST_PROBES or error.gone or error.content or error.retry_after is not None:
+        return False
+    return any(delivery.due_at <= now and delivery not in tried for delivery in waiting)
 
 
 def probe_wait(
