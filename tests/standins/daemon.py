@@ -14,15 +14,21 @@ from pathlib import Path
 from typing import Any, Self
 
 INHERITED = ("PATH", "LANG", "LC_ALL", "VIRTUAL_ENV", "COVERAGE_PROCESS_START")
-PROGRAM = ("notifier",)
 ROOT = Path(__file__).parents[2]
 """Where `python -m` finds the stand-ins for the program."""
+IMPATIENT = """
+from notifier.channels import wire
+wire.send.__kwdefaults__["deadline"] = {}
+from notifier.cli import main
+main()
+"""
 
 
 class Daemon:
     """`notifier run` as a process; its log is read as it comes. Ended by its id when the test ends.
 
-    It is started by `launcher`, a command that becomes what is given to it (`nsenter`, say).
+    It is started by `launcher`, a command that becomes what is given to it (`nsenter`, say). With `deadline`, a send may
+    take so many seconds instead of a minute.
     """
 
     def __init__(
@@ -30,19 +36,22 @@ class Daemon:
         folder: Path,
         config: str,
         environment: Mapping[str, str] | None = None,
+        *,
         launcher: Sequence[str] = (),
+        deadline: float | None = None,
     ) -> None:
         self.folder = folder
+        self._python = (*launcher, sys.executable)
+        self._program = ("-m", "notifier") if deadline is None else ("-c", IMPATIENT.format(deadline))
         self.path = folder / "config.yaml"
         self.path.write_text(config)
-        self._environment = {
+        self.environment = {
             **{name: os.environ[name] for name in INHERITED if name in os.environ},
             "HOME": str(folder),
             "PYTHONPATH": str(ROOT),
             "STATE_DIRECTORY": str(folder / "state"),
             **(environment or {}),
         }
-        self._command = [*launcher, sys.executable, "-m"]
         self.log: list[str] = []
         self._said = threading.Condition()
         self._process: subprocess.Popen[str] | None = None
@@ -55,12 +64,12 @@ class Daemon:
         self.wait_for_log(lambda lines: any("started watches=" in line for line in lines[already:]))
         return self
 
-    def launch(self, *arguments: str, module: Sequence[str] = PROGRAM, **variables: str) -> None:
+    def launch(self, *arguments: str, module: Sequence[str] = (), **variables: str) -> None:
         """Start it, or a module that stands in for it, and wait for nothing."""
         self._process = subprocess.Popen(
-            [*self._command, *module, "run", "-c", str(self.path), *arguments],
+            [*self._python, *(('-m', *module) if module else self._program), "run", "-c", str(self.path), *arguments],
             cwd=self.folder,
-            env={**self._environment, **variables},
+            env={**self.environment, **variables},
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -80,6 +89,12 @@ class Daemon:
         with self._said:
             met = self._said.wait_for(lambda: condition(self.log), timeout)
         assert met, "the log never said so:\n" + "\n".join(self.log)
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        assert self._process is not None
+        return self._process.pid
 
     def signal(self, number: int) -> None:
         """Send it a signal."""
@@ -113,13 +128,13 @@ class Daemon:
         self.wait()
 
     def command(
-        self, *arguments: str, check: int | None = 0, module: Sequence[str] = PROGRAM
+        self, *arguments: str, check: int | None = 0, module: Sequence[str] = ()
     ) -> subprocess.CompletedProcess[str]:
         """Another verb, with the same configuration and environment."""
         done = subprocess.run(
-            [*self._command, *module, *arguments, "-c", str(self.path)],
+            [*self._python, *(('-m', *module) if module else self._program), *arguments, "-c", str(self.path)],
             cwd=self.folder,
-            env=self._environment,
+            env=self.environment,
             capture_output=True,
             text=True,
             timeout=60,

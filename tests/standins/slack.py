@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -79,6 +79,8 @@ class SlackStandIn:
         self.requests: list[Request] = []
         self.refuse_tunnel = False
         """Answer every CONNECT with 503, as a proxy without a way out does."""
+        self.refuses: Callable[[Request], bool] = lambda request: False
+        """Whether a request is answered as one whose content cannot be taken, whatever is scripted."""
         self.drips_every = 0.05
         """Seconds."""
         self.stopping = threading.Event()
@@ -146,6 +148,8 @@ class SlackStandIn:
         with self._changed:
             self.requests.append(request)
             self._changed.notify_all()
+            if self.refuses(request):
+                return Answer(400, b"invalid_payload")
             fits = max((to for to in self._scripts if to in request.place), key=len, default=None)
             if fits is None:
                 return Answer()

@@ -15,6 +15,7 @@ import ssl
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -82,6 +83,7 @@ class SMTPStandIn:
         self.after_data: str | None = None
         self.at_quit: str | None = None
         self.security = security
+        self._script: deque[dict[str, str]] = deque()
         self.sessions: set[_Session] = set()
         self._changed = threading.Condition()
         authority = trustme.CA()
@@ -113,6 +115,17 @@ class SMTPStandIn:
                 session.transport.abort()  # type: ignore[attr-defined]
         while self.sessions:
             await asyncio.sleep(0)
+
+    def script(self, *faults: dict[str, str]) -> None:
+        """Have the next connections meet these, one each, and later ones no fault: what to do at which step, as in
+        `{"at_data": "451 later"}`; `recipient` is any recipient.
+        """
+        self._script.extend(faults)
+
+    def begin(self) -> dict[str, str]:
+        """What a new connection meets. Called by the server's thread."""
+        self.connections += 1
+        return self._script.popleft() if self._script else {}
 
     def environment(self) -> dict[str, str]:
         """The variables that make a process trust this server's certificate."""
@@ -150,6 +163,7 @@ class _Session(SMTP):
     def __init__(self, stand_in: SMTPStandIn) -> None:
         self._stand_in = stand_in
         self._greeted = False
+        self._faults: dict[str, str] = {}
         super().__init__(
             _Handler(stand_in, self),
             hostname="mail.stand-in.example",
@@ -163,7 +177,8 @@ class _Session(SMTP):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._stand_in.sessions.add(self)
-        self._stand_in.connections += 1
+        if not self._greeted:  # else it is the same one, now encrypted
+            self._faults = self._stand_in.begin()
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -173,7 +188,7 @@ class _Session(SMTP):
     async def push(self, status: Any) -> None:
         if not self._greeted:
             self._greeted = True
-            status = await self.scripted(self._stand_in.banner) or status
+            status = await self.scripted(self.fault("banner")) or status
         await super().push(status)
         if str(status).startswith("421"):
             assert self.transport is not None
@@ -181,13 +196,17 @@ class _Session(SMTP):
 
     async def smtp_DATA(self, arg: str) -> None:  # noqa: N802 - aiosmtpd's name
         """Refuse before anything is sent, or take it."""
-        answer = await self.scripted(self._stand_in.at_data)
+        answer = await self.scripted(self.fault("at_data"))
         await (self.push(answer) if answer else super().smtp_DATA(arg))
 
     async def smtp_AUTH(self, arg: str) -> None:  # noqa: N802 - aiosmtpd's name
         """Refuse whatever the login, or look at it."""
-        answer = await self.scripted(self._stand_in.at_login)
+        answer = await self.scripted(self.fault("at_login"))
         await (self.push(answer) if answer else super().smtp_AUTH(arg))
+
+    def fault(self, where: str) -> str | None:
+        """What is to go wrong there, in this connection or in each."""
+        return self._faults.get(where) or getattr(self._stand_in, where, None)
 
     async def scripted(self, answer: str | None) -> str | None:
         """Do what the answer's word says; a reply is given back."""
@@ -229,7 +248,7 @@ class _Handler:
     async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
     ) -> list[str]:
-        answer = await self._connection.scripted(self._stand_in.at_hello)
+        answer = await self._connection.scripted(self._connection.fault("at_hello"))
         if answer is None:
             session.host_name = hostname
         return responses if answer is None else [answer]
@@ -237,7 +256,7 @@ class _Handler:
     async def handle_MAIL(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        answer = await self._connection.scripted(self._stand_in.at_sender)
+        answer = await self._connection.scripted(self._connection.fault("at_sender"))
         if answer is None:
             envelope.mail_from = address
         return answer or "250 OK"
@@ -246,7 +265,8 @@ class _Handler:
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         self._stand_in.offered.append(address)
-        answer = await self._connection.scripted(self._stand_in.at_recipient.get(address))
+        fault = self._stand_in.at_recipient.get(address) or self._connection.fault("recipient")
+        answer = await self._connection.scripted(fault)
         if answer is None:
             envelope.rcpt_tos.append(address)
         return answer or "250 OK"
@@ -254,7 +274,7 @@ class _Handler:
     async def handle_DATA(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
-        after = self._stand_in.after_data
+        after = self._connection.fault("after_data")
         if after is None or after.startswith("accept, then "):
             self._take(session, envelope)
         after = after.removeprefix("accept, then ") if after else None
@@ -263,7 +283,7 @@ class _Handler:
     async def handle_QUIT(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
-        return await self._connection.scripted(self._stand_in.at_quit) or "221 Bye"
+        return await self._connection.scripted(self._connection.fault("at_quit")) or "221 Bye"
 
     def _take(self, session: Session, envelope: Envelope) -> None:
         raw = envelope.original_content or b""
