@@ -152,7 +152,7 @@ def test_an_address_that_is_gone_is_said_to_be_at_once_and_once(
             smtp.wait_for(3)
             assert program.stop() == 0
         assert trouble.message["Subject"] == "🚨 channel team: in trouble"
-        assert "\nHTTP 404: no_service (the address is gone: a new one is needed)\n" in trouble.text
+        assert "HTTP 404: no_service (the address is gone: a new one is needed)" in trouble.text.splitlines()
         assert smtp.mails[2].message["Subject"] == "🟢 channel team: works again"
 
 

@@ -190,7 +190,14 @@ def test_a_mail_that_was_taken_is_sent_however_the_server_says_goodbye(server: S
     server.wait_for(1)
 
 
-def test_the_deadline_ends_a_hung_mail(server: SMTPStandIn) -> None:
-    server.after_data = "hang"
+@pytest.mark.parametrize("answer", ["hang", "drip"])
+@pytest.mark.parametrize("where", ["banner", "at_hello", "at_data", "after_data"])
+def test_the_deadline_ends_a_mail_that_hangs_or_drips(server: SMTPStandIn, where: str, answer: str) -> None:
+    server.script({where: answer})
     error = failure(url(server), deadline=0.3)
     assert (error.reason, error.maybe_arrived) == ("no answer within 0.3 s", True)
+    for thread in threading.enumerate():
+        if thread.name.startswith("send "):
+            thread.join(10)
+            assert not thread.is_alive()
+    assert server.mails == []

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from notifier.channels import Target, send, targets
+from notifier.channels import Target, plugins, send, targets
 from notifier.errors import DeliveryError
 from notifier.message import write
 from notifier.model import Channel, Event, Message, Notice, Secret
@@ -173,21 +174,46 @@ def test_the_deadline_ends_what_no_timeout_ends(slack: SlackStandIn, how: str) -
     assert (error.reason, error.maybe_arrived) == ("no answer within 0.3 s", True)
 
 
-def test_attempts_that_hang_do_not_pile_up_and_hold_no_other_address(slack: SlackStandIn) -> None:
-    slack.script(then=Answer(how="hang"))
+@pytest.mark.parametrize("how", ["hang", "drip"])
+def test_an_abandoned_attempt_ends_and_the_next_one_is_made(slack: SlackStandIn, how: str) -> None:
+    slack.script(*[Answer(how=how)] * 5)
+    for _ in range(5):
+        assert failure(HOOK, deadline=0.3).reason == "no answer within 0.3 s"
+    send(target(HOOK), MESSAGE)
+    for thread in threading.enumerate():
+        if thread.name.startswith("send "):
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def test_attempts_that_cannot_be_ended_do_not_pile_up_and_hold_no_other_address(
+    slack: SlackStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine, answered = plugins.post, threading.Event()
+
+    def post(plugin: Any, title: str, body: str) -> bool:
+        if "hung" in title:  # as in a look-up of a name that never ends
+            answered.wait(20)
+        return genuine(plugin, title, body)
+
+    monkeypatch.setattr(plugins, "post", post)
     hung = target(HOOK)
     for _ in range(3):
         with pytest.raises(DeliveryError, match="no answer within"):
-            send(hung, MESSAGE, deadline=0.1)
-    with pytest.raises(DeliveryError, match="3 earlier attempts still hang"):
-        send(hung, MESSAGE, deadline=0.1)
-    slack.script()
+            send(hung, Message("hung", "body"), deadline=0.1)
+    with pytest.raises(DeliveryError, match="3 earlier attempts still hang") as raised:
+        send(hung, Message("hung", "body"), deadline=0.1)
+    assert raised.value.maybe_arrived
     send(target(f"{HOOK}/%23other"), MESSAGE)
+    answered.set()
+    send(target(f"{HOOK}/%23other"), MESSAGE)
+    for thread in threading.enumerate():
+        if thread.name.startswith("send "):
+            thread.join(10)
+    assert len(slack.requests) == 2  # what was abandoned is not delivered later
 
 
 def test_a_slow_slack_is_waited_for_longer_than_apprise_would(slack: SlackStandIn) -> None:
-    from notifier.channels import plugins
-
     parsed = plugins.parse(HOOK)
     assert parsed
     plugin = plugins.build(parsed)

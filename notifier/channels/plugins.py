@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.header import Header
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -97,14 +98,72 @@ def _listen_to_headers() -> None:
     HTTPAdapter.build_response = build_response  # type: ignore[assignment,method-assign]
 
 
+class Connections:
+    """The connections that one call of Apprise makes, so that another thread can end them: that ends the call."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: list[socket.socket] = []
+        self._ended = False
+
+    def add(self, connection: socket.socket) -> None:
+        """Hold a second handle of it: TLS takes the first one over."""
+        with self._lock:
+            self._held.append(connection.dup())
+            if self._ended:
+                self._shut_down()
+
+    def end(self) -> None:
+        """Shut down all there are and all that follow."""
+        with self._lock:
+            self._ended = True
+            self._shut_down()
+
+    def close(self) -> None:
+        """Let go of the handles, once the call is over."""
+        with self._lock:
+            while self._held:
+                self._held.pop().close()
+
+    def _shut_down(self) -> None:
+        for connection in self._held:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
 @contextmanager
-def records(listener: _Listener) -> Iterator[None]:
-    """Call `listener` with each record of what Apprise does in this thread meanwhile, as it comes."""
-    _listening.listener = listener
+def records(listener: _Listener, connections: Connections | None = None) -> Iterator[None]:
+    """Call `listener` with each record of what Apprise does in this thread meanwhile, as it comes; and add to
+    `connections` what it connects to.
+    """
+    _listening.listener, _listening.connections = listener, connections
     try:
         yield
     finally:
-        _listening.listener = None
+        _listening.listener = _listening.connections = None
+        if connections is not None:
+            connections.close()
+
+
+def _listen_to_connections() -> None:
+    """Note each connection where urllib3 and smtplib make it; again, nothing is changed in it."""
+    import smtplib
+
+    from urllib3.connection import HTTPConnection
+
+    def listening(genuine: Callable[..., socket.socket]) -> Callable[..., socket.socket]:
+        def connect(*arguments: Any) -> socket.socket:
+            connection = genuine(*arguments)
+            connections: Connections | None = getattr(_listening, "connections", None)
+            if connections is not None:
+                connections.add(connection)
+            return connection
+
+        return connect
+
+    # Not public, but there since Python 2.6 and urllib3 1.8; the tests of the deadline fail where one is not.
+    HTTPConnection._new_conn = listening(HTTPConnection._new_conn)  # type: ignore[method-assign]
+    smtplib.SMTP._get_socket = listening(smtplib.SMTP._get_socket)  # type: ignore[attr-defined]
 
 
 def load() -> None:
@@ -126,6 +185,7 @@ def load() -> None:
 
             N_MGR.schemas()  # type: ignore[no-untyped-call]
         _listen_to_headers()
+        _listen_to_connections()
         _loaded = True
 
 

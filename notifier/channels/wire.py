@@ -14,7 +14,7 @@ from notifier.model import Address, Message
 DEADLINE = 60.0
 """Seconds for one delivery in all."""
 MOST_HANGING = 3
-"""Deliveries to one address that may hang at once; each holds a thread until its connection ends."""
+"""Deliveries to one address that may hang at once; each holds a thread."""
 LONGEST = 160
 """Characters of a reason."""
 
@@ -23,7 +23,8 @@ _hanging: defaultdict[Address, list[_Attempt]] = defaultdict(list)
 
 class _Attempt:
     """One send in a thread of its own: nothing in Apprise, requests or smtplib bounds a whole exchange, and a drip of
-    single bytes keeps all their timeouts from ending it. A daemon thread: one that hangs keeps no process alive.
+    single bytes keeps all their timeouts from ending it. What ends it is the end of its connection, unless it has none
+    yet, but waits for a name server. A daemon thread: one that hangs keeps no process alive.
     """
 
     def __init__(self, target: Target, message: Message) -> None:
@@ -32,6 +33,7 @@ class _Attempt:
         self.finished = threading.Event()
         self._target, self._message = target, message
         self._broke: str | None = None
+        self._connections = plugins.Connections()
         self._thread = threading.Thread(target=self._run, name=f"send {target.address.channel}", daemon=True)
         self._thread.start()
 
@@ -39,6 +41,10 @@ class _Attempt:
     def alive(self) -> bool:
         """Whether its connection still holds the thread."""
         return self._thread.is_alive()
+
+    def abandon(self) -> None:
+        """End its connections, so that it neither holds its thread nor delivers the message later."""
+        self._connections.end()
 
     def error(self) -> DeliveryError:
         """Why the message was not taken, once finished."""
@@ -52,7 +58,7 @@ class _Attempt:
                 self._broke = "Apprise cannot read the channel's URL"
                 return
             title = self._message.title[: self._target.title_limit]
-            with plugins.records(self._listen):
+            with plugins.records(self._listen, self._connections):
                 self.taken = plugins.post(plugin, title, self._message.body) or self.taken
         except Exception as error:  # noqa: BLE001 - its text may hold the URL; and no plugin may end a lane
             self._broke = f"Apprise failed ({type(error).__name__})"
@@ -70,7 +76,7 @@ class _Attempt:
 def send(target: Target, message: Message, *, deadline: float = DEADLINE) -> None:
     """Give the message to the channel and return when it said yes; raises DeliveryError when it did not.
 
-    After `deadline` seconds the attempt is abandoned, which means that it may yet arrive. The reason holds no part of
+    After `deadline` seconds the attempt is abandoned, and nobody knows whether it arrived. The reason holds no part of
     the channel's URL. Any number of threads may send at once.
     """
     hanging = [attempt for attempt in _hanging[target.address] if attempt.alive]
@@ -82,6 +88,7 @@ def send(target: Target, message: Message, *, deadline: float = DEADLINE) -> Non
     except RuntimeError:
         raise DeliveryError("no thread could be started") from None
     if not attempt.finished.wait(deadline) and not attempt.taken:
+        attempt.abandon()
         hanging.append(attempt)
         raise DeliveryError(f"no answer within {deadline:g} s", maybe_arrived=True)
     if not attempt.taken:

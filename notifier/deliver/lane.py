@@ -254,7 +254,8 @@ class Lane:
             self._turn_at = None
             return None if parcel is None else max(0.0, min(parcel, self._incident_at()) - now)
         if self._turn_at is None:
-            self._turn_at = now + self._settings.pacer.reserve(now)
+            # Another probe shares the oldest's turn: the later, the likelier it finds the channel back, and overtakes.
+            self._turn_at = now if self._another else now + self._settings.pacer.reserve(now)
         if self._turn_at - now > SHORTEST_PAUSE:
             return max(0.0, min(self._turn_at, self._incident_at()) - now)
         self._turn_at = None
