@@ -61,7 +61,11 @@ class Reports:
         """Note it, and since when."""
         self.said.append((f"{address.channel} fails: {reason}, {held} held", since))
 
-    def gave_up(self, address: Address, deliveries: Sequence[Delivery], reason: str) -> None:
+    def gave_up_meanwhile(self, address: Address, deliveries: Sequence[Delivery], reason: str) -> None:
+        """Note it."""
+        self.said.append((f"{address.channel} gave up {len(deliveries)} meanwhile: {reason}", None))
+
+    def gave_up(self, address: Address, deliveries: Sequence[Delivery], reason: str, *, works: bool) -> None:
         """Note it."""
         self.said.append((f"{address.channel} never took {len(deliveries)}: {reason}", None))
 

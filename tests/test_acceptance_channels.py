@@ -264,22 +264,26 @@ def test_what_the_only_channel_never_took_it_hears_of_when_it_works_again_and_ha
 ) -> None:
     slack.script(then=DOWN)
     api.script("a", [plain("a", "failed", error="no")])
+    api.script("b", [plain("b", "starting")])
     patience = ", rate: 100/s, retry_after: [0.4s], give_up_after: 2s"
-    with daemon(tmp_path, api, slack, {"bad": BAD + patience}, "a") as program:
+    with daemon(tmp_path, api, slack, {"bad": BAD + patience}, "a", "b") as program:
         program.start()
         program.wait_for_log(lambda lines: any("given up" in line for line in lines))
+        (waiting,) = program.json("history")
+        failed = len(slack.requests)
         slack.script(then=OK)
-        program.wait_for_log(lambda lines: any("channel works again" in line for line in lines))
-        told = slack.requests[-1].text
+        api.script("b", [plain("b", "failed", error="no")])
+        told = slack.wait_for(failed + 2)[-1].text
         found = re.search(r"notifier resend (\d+)", told)
         assert found is not None, told
         assert "The notice" in told
         program.command("resend", found[1])
-        program.wait_for_log(lambda lines: sum("sent channel=bad" in line for line in lines) == 2)
+        program.wait_for_log(lambda lines: sum("sent channel=bad" in line for line in lines) == 3)
         assert program.stop() == 0
         history = program.json("history")
-    assert titles(slack.requests)[-1] == "❌ a: failed"
-    assert [state for _, state, _, _ in deliveries(history, "bad")] == ["sent", "sent"]
+    assert waiting["deliveries"][0]["state"] == "given_up"
+    assert titles(slack.requests)[failed:] == ["❌ b: failed", "🚨 channel bad: in trouble", "❌ a: failed"]
+    assert [state for _, state, _, _ in deliveries(history, "bad")] == ["sent"] * 3
 
 
 # --- wrong certificates --------------------------------------------------------------------------------------------

@@ -133,6 +133,8 @@ def test_a_server_without_starttls_gets_no_mail_in_the_clear(server: SMTPStandIn
 # where it fails, with what -> reason, flags
 FAULTS = {
     "mailbox unknown": ("recipient", "550 5.1.1 mailbox unavailable", "SMTP 550 5.1.1 mailbox unavailable", {"gone"}),
+    "mailbox disabled": ("data", "550 5.2.1 disabled", "SMTP 550 5.2.1 disabled", {"gone"}),
+    "blocked": ("recipient", "550 5.7.1 blocked", "SMTP 550 5.7.1 blocked", set()),
     "mailbox busy": ("recipient", "450 4.2.1 busy", "SMTP 450 4.2.1 busy", set()),
     "greylisted": ("recipient", "451 4.7.1 come back later", "SMTP 451 4.7.1 come back later", set()),
     "shutting down": ("recipient", "421 4.3.0 bye", "SMTP 421 4.3.0 bye", set()),

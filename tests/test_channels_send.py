@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifier.channels import Target, reasons, send, targets
-from notifier.channels.plugins import Record, load
+from notifier.channels.plugins import HEADERS, Record, load
 from notifier.channels.urls import secret_parts
 from notifier.errors import DeliveryError
 from notifier.model import Address, Channel, Message, Secret
@@ -251,3 +251,47 @@ def test_a_wait_that_the_answer_names_is_kept(body: str, wait: float | None) -> 
     error = reasons.explain(records)
     assert error.retry_after == wait
     assert error.reason.startswith("HTTP 429: ")
+
+
+DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("status", "header", "body", "wait"),
+    [
+        (429, "30", "rate_limited", 30.0),
+        (503, " 1.5 ", "", 1.5),
+        (429, "86400", "", 3600.0),  # believed up to an hour
+        (429, DATE, "", 0.0),
+        (429, "30", '{"retry_after": 5}', 5.0),  # the body is about this very bucket
+        (429, "soon", "", None),
+        (429, "-5", "", None),
+        (429, "٣", "", None),
+        (404, "30", "no_service", None),
+    ],
+)
+def test_a_wait_that_a_header_names_is_kept(status: int, header: str, body: str, wait: float | None) -> None:
+    records = [
+        Record(HEADERS, f"Retry-After: {header}"),
+        Record("WARNING", f"Failed to send: error={status}."),
+        Record("DEBUG", f"Response Details:\r\n{body.encode()!r}"),
+    ]
+    assert reasons.explain(records).retry_after == wait
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "gone"),
+    [
+        (404, '{"message": "Unknown Webhook", "code": 10015}', True),
+        (400, '{"ok": false, "description": "Bad Request: chat not found"}', True),
+        (403, '{"ok": false, "description": "Forbidden: bot was blocked by the user"}', True),
+        (410, "", True),
+        (404, "no_service", True),
+        (404, "Not Found", False),
+        (400, '{"ok": false, "description": "Bad Request: message is too long"}', False),
+    ],
+)
+def test_what_says_that_an_address_is_gone(status: int, body: str, gone: bool) -> None:
+    records = [Record("WARNING", f"error={status}."), Record("DEBUG", f"Response Details:\r\n{body.encode()!r}")]
+    error = reasons.explain(records)
+    assert (error.gone, error.content) == (gone, status == 400 and not gone)

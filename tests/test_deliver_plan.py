@@ -183,6 +183,8 @@ REFUSED = DeliveryError("HTTP 400: invalid_payload", content=True)
         (REFUSED, True, True, 1, True),
         # Too many requests are no message's fault.
         (BUSY, True, False, 0, False),
+        # Nor is it that the address is gone.
+        (GONE, True, False, 0, False),
     ],
 )
 def test_whose_fault_a_failure_is(

@@ -106,7 +106,10 @@ def test_what_an_outage_makes_give_up_is_reported_once_until_the_channel_works_a
         bench.tell(f"good{round_}")
         bench.wire.script = [None]
         bench.run(HOUR)
-    assert [said for said, _ in bench.reports.said] == ["team never took 230: HTTP 503"] * 2
+    assert [said for said, _ in bench.reports.said] == [
+        "team never took 230: HTTP 503",
+        "team gave up 231 meanwhile: HTTP 503",
+    ] * 2
 
 
 def test_it_is_reported_after_it_was_recorded(bench: Bench) -> None:
@@ -114,7 +117,7 @@ def test_it_is_reported_after_it_was_recorded(bench: Bench) -> None:
     bench.tell("a")
     bench.wire.rule = lambda words: DOWN
     states: list[str] = []
-    bench.reports.gave_up = lambda *_: states.append(bench.states()["a"][0])  # type: ignore[method-assign]
+    bench.reports.gave_up = lambda *_, works: states.append(bench.states()["a"][0])  # type: ignore[method-assign]
     bench.run(HOUR)
     assert states == ["given_up"]
 

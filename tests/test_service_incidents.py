@@ -251,6 +251,26 @@ def test_the_other_channels_hear_of_a_channel_that_fails(
         assert [channel for channel, _ in bench.posts] == hears * 2
 
 
+@pytest.mark.parametrize(
+    ("channels", "works", "hears"),
+    [
+        (("team", "mail"), True, ["mail"]),
+        (("team", "mail"), False, ["mail"]),
+        (("team",), True, ["team"]),
+        (("team",), False, []),
+    ],
+)
+def test_whoever_hears_of_trouble_hears_of_what_was_given_up_else_the_channel_itself_once_it_works(
+    channels: tuple[str, ...], works: bool, hears: list[str]
+) -> None:
+    named = {name: Channel(name, Secret("json://x")) for name in channels}
+    config = Config(Path("c.yaml"), (), {}, named, operators=channels, watches=(), store="")
+    audience = Audience(config, {name: (Address(name, ""),) for name in channels})
+    assert [address.channel for address in audience.of_given_up("team", works=works)] == hears
+    later = [address.channel for address in audience.of_given_up_meanwhile("team")]
+    assert later == ([] if "mail" in channels else ["team"])
+
+
 def test_an_incident_of_a_recipient_that_is_gone_is_closed(tmp_path: Path) -> None:
     with running(tmp_path, []) as bench:
         for subject in ("mail o…l@example.com~5f3c9a01", "team"):

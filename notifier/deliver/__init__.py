@@ -1,7 +1,8 @@
 """From due outbox rows to sent, due again later, or given up: one lane per address, so that none holds up another."""
 
-from notifier.deliver.lane import Incidents, Lane, Outbox, Words
+from notifier.deliver.lane import Lane
 from notifier.deliver.lanes import Lanes, Route
+from notifier.deliver.needs import Incidents, Outbox, Words
 from notifier.deliver.pacer import Pacer
 from notifier.deliver.plan import Form, Parcel, is_message_at_fault, next_parcel, probe_wait
 

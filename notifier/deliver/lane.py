@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
+from notifier.deliver.needs import Incidents, Outbox, Words
 from notifier.deliver.pacer import Pacer
 from notifier.deliver.plan import (
     MOST_REFUSED,
@@ -21,7 +22,7 @@ from notifier.deliver.plan import (
 )
 from notifier.errors import DeliveryError, StoreError
 from notifier.logs import event
-from notifier.model import Address, Channel, Clock, Delivery, Message, Notice
+from notifier.model import Address, Channel, Clock, Delivery, Message
 
 logger = logging.getLogger(__name__)
 
@@ -33,66 +34,6 @@ SHORTEST_PAUSE = 0.001
 """Seconds before a message's turn that are not waited for: the next one's turn makes up for them."""
 MISTAKE_RETRY = 60.0
 """Seconds until a look that a mistake of ours has ended is tried again, unless there is news before."""
-
-
-class Outbox(Protocol):
-    """What a lane asks of the store. Any of these may raise StoreError, and then has done nothing."""
-
-    def waiting(self, address: Address, *, limit: int, now: float) -> list[Delivery]:
-        """The oldest deliveries that wait for this address, in order."""
-
-    def waiting_addresses(self) -> Mapping[Address, int]:
-        """Who has deliveries waiting, and how many."""
-
-    def mark_sent(self, ids: Sequence[int], wall: float) -> None:
-        """The channel took them, and works."""
-
-    def mark_failed(self, ids: Sequence[int], *, due_at: float, reason: str) -> None:
-        """One more attempt failed; the next is due then."""
-
-    def mark_given_up(self, ids: Sequence[int], *, wall: float, reason: str, attempted: bool) -> None:
-        """No attempt will follow; `attempted` counts one more, the last."""
-
-    def make_due(self, address: Address, now: float) -> None:
-        """Whatever waits for the address is due now."""
-
-    def note_failing(self, address: Address, since: float | None) -> None:
-        """Since when the address takes nothing, for `status` and for the next start."""
-
-
-class Words(Protocol):
-    """What a lane asks of the message stage."""
-
-    def write(
-        self, notices: Sequence[Notice], *, title: str | None, body: str | None, limit: int, now: float
-    ) -> Message:
-        """The notices of one prediction as one message."""
-
-    def join(
-        self, notices: Sequence[Notice], *, title: str | None, body: str | None, limit: int, now: float
-    ) -> tuple[Message, int]:
-        """As many notices of one prediction as fit, and how many that are."""
-
-    def digest(self, notices: Sequence[Notice], *, limit: int, now: float) -> tuple[Message, int]:
-        """As many notices as fit, and how many that are."""
-
-    def plain(self, notice: Notice) -> Message:
-        """The short form that nothing should object to."""
-
-
-class Incidents(Protocol):
-    """Where a lane reports that its channel is in trouble, or works again."""
-
-    def channel_fails(self, address: Address, since: float, reason: str, held: int) -> None:
-        """The channel has failed for its `incident_after`, or its address is gone; called once per spell, and once more
-        where it turns out later that the address is gone.
-        """
-
-    def gave_up(self, address: Address, deliveries: Sequence[Delivery], reason: str) -> None:
-        """These deliveries will not be tried any more; while the channel takes nothing, only the first are reported."""
-
-    def channel_works(self, address: Address) -> None:
-        """The first success after `channel_fails`."""
 
 
 class _Settings(NamedTuple):
@@ -139,8 +80,8 @@ class Lane:
         """Attempts in a row whose answer was that the address is gone."""
         self._gave_up: list[Delivery] = []
         """What was given up and is still to be reported."""
-        self._gave_up_told = False
-        """That something was given up is known, and while the channel takes nothing there is no news in it."""
+        self._gave_up_meanwhile: list[Delivery] = []
+        """What was given up and reported since the channel has taken nothing: that there is more of it is no news."""
         self._failures = 0
         """Attempts in a row that failed by the channel's fault: while there are any, it is only probed."""
         self._another = False
@@ -343,8 +284,10 @@ class Lane:
             self._log(logging.INFO, "channel works again")
             self._owed.append(partial(self._outbox.make_due, self.address, self._clock.steady()))
         self._successes += 1
+        if self._gave_up_meanwhile:
+            self._incidents.gave_up_meanwhile(self.address, self._gave_up_meanwhile, self._reason)
         self._failures, self._failing_since, self._reason, self._gone = 0, None, "", 0
-        self._another = self._gave_up_told = False
+        self._another, self._gave_up_meanwhile = False, []
         self._refused.clear()
         if self._incident_open:
             self._incident_open = False
@@ -439,9 +382,11 @@ class Lane:
     def _report_given_up(self) -> None:
         """Let somebody know, after it was recorded. In an outage once: they follow one by one, as each gets too old."""
         gave_up, self._gave_up = self._gave_up, []
-        if gave_up and not self._gave_up_told:
-            self._gave_up_told = self._failing_since is not None
-            self._incidents.gave_up(self.address, gave_up, self._reason)
+        works = self._failing_since is None
+        if gave_up and not self._gave_up_meanwhile:
+            self._incidents.gave_up(self.address, gave_up, self._reason, works=works)
+        if not works:
+            self._gave_up_meanwhile += gave_up
 
     # --- the channel's incident --------------------------------------------------------------------------------------
 

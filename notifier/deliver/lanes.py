@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from notifier.deliver.lane import Incidents, Lane, Outbox, Words
+from notifier.deliver.lane import Lane
+from notifier.deliver.needs import Incidents, Outbox, Words
 from notifier.deliver.pacer import Pacer
 from notifier.errors import DeliveryError
 from notifier.logs import event

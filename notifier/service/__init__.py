@@ -338,9 +338,13 @@ class Service:
         incident = Incident(IncidentKind.CHANNEL, subject_of(address), since=since, detail=reason, count=held)
         self._keeper.post(lambda: self._keeper.begin_incident(incident))
 
-    def gave_up(self, address: Address, deliveries: Sequence[Delivery], reason: str) -> None:
+    def gave_up(self, address: Address, deliveries: Sequence[Delivery], reason: str, *, works: bool) -> None:
         """What will not be tried any more is told to somebody."""
-        self._keeper.post(lambda: self._keeper.tell_given_up(address, deliveries, reason))
+        self._keeper.post(lambda: self._keeper.tell_given_up(address, deliveries, reason, works=works))
+
+    def gave_up_meanwhile(self, address: Address, deliveries: Sequence[Delivery], reason: str) -> None:
+        """At the latest when the channel works again."""
+        self._keeper.post(lambda: self._keeper.tell_given_up_meanwhile(address, deliveries, reason))
 
     def channel_works(self, address: Address) -> None:
         """It works again."""

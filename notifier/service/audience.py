@@ -28,16 +28,17 @@ class Audience:
         """The operators. A channel in trouble does not hear of its own trouble: the others do, be they operators or,
         where it was the only one, not.
         """
-        failing = _channel_of(incident.subject) if incident.kind is IncidentKind.CHANNEL else None
-        operators = self._of(name for name in self._config.operators if name != failing)
-        return operators or self._of(name for name in self._config.channels if name != failing)
+        return self._besides(_channel_of(incident.subject) if incident.kind is IncidentKind.CHANNEL else None)
 
-    def of_given_up(self, channel: str) -> tuple[Address, ...]:
-        """Who hears that a channel never took a notice: whoever hears of its trouble, else the channel itself, which
-        may take this one, or take it when it works again.
+    def of_given_up(self, channel: str, *, works: bool) -> tuple[Address, ...]:
+        """Who hears that a channel never took a notice: whoever hears of its trouble; where there is nobody else, the
+        channel itself if it works.
         """
-        others = self.of_incident(Incident(IncidentKind.CHANNEL, channel, since=0.0, detail=""))
-        return others or self._of([channel])
+        return self._besides(channel) or (self._of([channel]) if works else ())
+
+    def of_given_up_meanwhile(self, channel: str) -> tuple[Address, ...]:
+        """Who hears of it when the channel works again: itself, where nobody else could hear of it before."""
+        return () if self._besides(channel) else self._of([channel])
 
     def knows(self, kind: IncidentKind, subject: str) -> bool:
         """Whether what an incident is about is still configured."""
@@ -46,6 +47,10 @@ class Audience:
         if kind is IncidentKind.CHANNEL:
             return any(subject_of(address) == subject for address in self._of(self._addresses))
         return True
+
+    def _besides(self, failing: str | None) -> tuple[Address, ...]:
+        operators = self._of(name for name in self._config.operators if name != failing)
+        return operators or self._of(name for name in self._config.channels if name != failing)
 
     def _of(self, channels: Iterable[str]) -> tuple[Address, ...]:
         return tuple(address for name in channels for address in self._addresses.get(name, ()))

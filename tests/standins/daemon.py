@@ -27,8 +27,8 @@ main()
 class Daemon:
     """`notifier run` as a process; its log is read as it comes. Ended by its id when the test ends.
 
-    It is started by `launcher`, a command that becomes what is given to it (`nsenter`, say). With `deadline`, a send may
-    take so many seconds instead of a minute.
+    It is started by `launcher`, a command that becomes what is given to it (`nsenter`, say). With `deadline`, a send
+    may take so many seconds instead of a minute.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Daemon:
     def launch(self, *arguments: str, module: Sequence[str] = (), **variables: str) -> None:
         """Start it, or a module that stands in for it, and wait for nothing."""
         self._process = subprocess.Popen(
-            [*self._python, *(('-m', *module) if module else self._program), "run", "-c", str(self.path), *arguments],
+            [*self._python, *(("-m", *module) if module else self._program), "run", "-c", str(self.path), *arguments],
             cwd=self.folder,
             env={**self.environment, **variables},
             stderr=subprocess.PIPE,
@@ -132,7 +132,7 @@ class Daemon:
     ) -> subprocess.CompletedProcess[str]:
         """Another verb, with the same configuration and environment."""
         done = subprocess.run(
-            [*self._python, *(('-m', *module) if module else self._program), *arguments, "-c", str(self.path)],
+            [*self._python, *(("-m", *module) if module else self._program), *arguments, "-c", str(self.path)],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,

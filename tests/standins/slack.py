@@ -72,7 +72,7 @@ class Answer:
 class SlackStandIn:
     """A running stand-in; a context manager, or call `close()`. `port` is the proxy's.
 
-    It can be other services as well: those called `names`, and at its port, in the clear, any that is asked there by POST.
+    It can be other services as well: those called `names`, and at its port, in the clear, any that is asked by POST.
     """
 
     def __init__(self, *, trusted: bool = True, names: Iterable[str] = HOSTS) -> None:
