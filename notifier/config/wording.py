@@ -30,7 +30,7 @@ def shown(text: str, limit: int = 60) -> str:
 
 def either(words: Iterable[str]) -> str:
     """`a, b or c`; only the first where there are many."""
-    words = list(words)
+    words = [word if word.isprintable() else shown(word) for word in words]
     if not words:
         return "(there is none)"
     if len(words) > LONGEST_LIST:
@@ -43,4 +43,8 @@ def did_you_mean(word: str, allowed: tuple[str, ...]) -> str:
     """`; did you mean 'interval'?` where a word comes close to an allowed one, else nothing."""
     known = {name.casefold(): name for name in allowed}
     nearest = difflib.get_close_matches(word[:64].casefold().replace("-", "_"), known, n=1)
-    return f"; did you mean '{known[nearest[0]]}'?" if nearest else ""
+    if not nearest:
+        return ""
+    meant = known[nearest[0]]
+    quoted = f"'{meant}'" if meant.isprintable() else shown(meant)
+    return f"; did you mean {quoted}?"
