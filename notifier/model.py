@@ -40,7 +40,7 @@ FINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED, Status.ABOR
 
 
 class Event(StrEnum):
-    """What a notice tells. All but the last three can stand in an event list of the configuration."""
+    """What a notice tells. All but the last four can stand in an event list of the configuration."""
 
     STATUS = "status"
     ERROR = "error"
@@ -52,10 +52,12 @@ class Event(StrEnum):
     LET_GO = "let_go"
     INCIDENT = "incident"
     INCIDENT_OVER = "incident_over"
+    GIVEN_UP = "given_up"
     TEST = "test"
 
 
-WATCH_EVENTS = tuple(event.value for event in Event if event not in (Event.INCIDENT, Event.INCIDENT_OVER, Event.TEST))
+_OF_NO_WATCH = (Event.INCIDENT, Event.INCIDENT_OVER, Event.GIVEN_UP, Event.TEST)
+WATCH_EVENTS = tuple(event.value for event in Event if event not in _OF_NO_WATCH)
 ALL_EVENTS = "all"
 EVENT_NAMES = (*WATCH_EVENTS[:1], *(status.value for status in Status), *WATCH_EVENTS[1:], ALL_EVENTS)
 """Every word an event list may hold: `status` or one status by its name, the other events, `all`."""

@@ -209,8 +209,8 @@ def test_after_a_long_outage_the_backlog_arrives_in_order_joined_digested_and_at
     assert {state for _, state, _, _ in deliveries(history, "bad")} == {"sent"}
     trouble = [post.text for post in good if "channel bad" in post.text]
     assert [text.split("\n")[0] for text in trouble] == ["🚨 channel bad: in trouble", "🟢 channel bad: works again"]
-    assert "\nHTTP 500: Oops\n" in trouble[0]
-    assert re.search(r"\n\d+ notices held back\.\n", trouble[0])
+    assert "\nThe reason: HTTP 500: Oops\n" in trouble[0]
+    assert re.search(r"\n\d+ notices held back\. It is tried again", trouble[0])
 
 
 def test_channels_that_fail_together_tell_of_each_other_once_they_are_back(

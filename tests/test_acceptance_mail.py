@@ -122,9 +122,9 @@ def test_of_several_recipients_only_the_refused_one_is_tried_again_and_told_of(
             history = program.json("history")
         gone = "SMTP 550 5.1.1 b…n@example.com: no such user (the address is gone: a new one is needed)"
         assert trouble.startswith(
-            "🚨 channel mail b…n@example.com: in trouble\nThere is trouble with channel mail b…n@"
+            "🚨 channel mail (b…n@example.com): in trouble\nChannel mail (b…n@example.com) takes no messages."
         )
-        assert f"\n{gone}\n" in trouble
+        assert f"\nThe reason: {gone}\n" in trouble
         assert [each["detail"] for each in status["incidents"]] == [gone]
         assert Counter(mail.recipients for mail in smtp.mails) == {
             (f"{who}@example.com",): 1 for who in ("anna", "ben", "carl")
@@ -152,7 +152,9 @@ def test_an_address_that_is_gone_is_said_to_be_at_once_and_once(
             smtp.wait_for(3)
             assert program.stop() == 0
         assert trouble.message["Subject"] == "🚨 channel team: in trouble"
-        assert "HTTP 404: no_service (the address is gone: a new one is needed)" in trouble.text.splitlines()
+        assert (
+            "The reason: HTTP 404: no_service (the address is gone: a new one is needed)" in trouble.text.splitlines()
+        )
         assert smtp.mails[2].message["Subject"] == "🟢 channel team: works again"
 
 

@@ -258,7 +258,7 @@ def test_what_cannot_be_recorded_is_told_once_it_can_be(
             receiver.hold.set()
             api.script("late", [plain("late", "starting"), plain("late", "succeeded", output="https://x.test/a.png")])
             bodies = receiver.wait_for(2)
-            assert "trouble with store notifier.db" in bodies[1]
+            assert "Store notifier.db cannot be written." in bodies[1]
             assert reason in bodies[1]
             api.wait_for(before + 2, "late")
             api.wait_for(len([seen for seen in api.requests if seen.id == "never"]) + 2, "never")
@@ -316,7 +316,7 @@ def test_a_store_that_is_taken_from_under_the_daemon_ends_it_and_operators_hear_
         assert program.log[-1].startswith("notifier: the store")
         assert words in program.log[-1]
         assert not any("Traceback" in line for line in program.log)
-        (body,) = (body for body in receiver.bodies if "trouble" in body)
+        (body,) = (body for body in receiver.bodies if "Store notifier.db" in body)
         assert words in body
         assert "Notifier has stopped" in body
 

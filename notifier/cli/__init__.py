@@ -8,10 +8,12 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -67,27 +69,39 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character gets a question mark
+    code = _run()
+    if threading.active_count() == 1:
+        sys.exit(code)
+    # A thread that hangs in a channel's connection may wake while the interpreter is taken down, which can abort it.
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
+
+
+def _run() -> int:
+    """The exit code, after whatever is to be said."""
     try:
-        sys.exit(cli(prog_name="notifier", standalone_mode=False))
+        return cli(prog_name="notifier", standalone_mode=False) or 0
+    except SystemExit as end:
+        return int(end.code or 0)
     except ConfigError as error:
-        _end(str(error), error.exit_code)
+        click.echo(str(error), err=True)
+        return error.exit_code
     except NotifierError as error:
-        _end(f"notifier: {error}", error.exit_code)
+        click.echo(f"notifier: {error}", err=True)
+        return error.exit_code
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except click.Abort:
-        sys.exit(130)
+        return 130
     except OSError as error:
         if error.filename is not None:  # a file's trouble, which should have been told by whoever opened it
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would fail again at the exit
-        _end(f"notifier: the output cannot be written: {error.strerror}", 1)
-
-
-def _end(said: str, code: int) -> NoReturn:
-    click.echo(said, err=True)
-    sys.exit(code)
+        click.echo(f"notifier: the output cannot be written: {error.strerror}", err=True)
+        return 1
 
 
 @cli.command()

@@ -72,7 +72,7 @@ def given_up_notice(subject: str, deliveries: Sequence[Delivery], reason: str, w
         again = f"notifier resend {ids}" if len(deliveries) <= 5 else "notifier resend --all"
     return Notice(
         notice=notice_id("given up", subject, ids, wall),
-        event=Event.INCIDENT,
+        event=Event.GIVEN_UP,
         time=wall,
         name=_name(IncidentKind.CHANNEL, subject),
         detail=f"{what}: {reason}. To have it sent after all: {again}",
@@ -81,5 +81,5 @@ def given_up_notice(subject: str, deliveries: Sequence[Delivery], reason: str, w
 
 
 def _name(kind: IncidentKind, subject: str) -> str:
-    """`channel mail o…l@example.com`: the subject without the hash that tells recipients apart."""
-    return f"{INCIDENT_NAMES[kind]} {re.sub('~[0-9a-f]{8}$', '', subject)}"
+    """`channel mail (o…l@example.com)`: the subject without the digits that tell recipients apart."""
+    return f"{INCIDENT_NAMES[kind]} {re.sub(' (.+)~[0-9a-f]{8}$', r' (\1)', subject)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import humanize
@@ -27,17 +26,9 @@ _HELD = {
     "channel": ("1 notice {was}held back.", "{count} notices {were}held back."),
 }
 
-_RECIPIENT = re.compile(r"(channel \S+) (.+)~[0-9a-f]{8}")
-
-
-def subject(name: str) -> str:
-    """What the incident is about, for people: of a channel's recipient, not the digits that tell it from others."""
-    found = _RECIPIENT.fullmatch(name)
-    return f"{found[1]} ({found[2]})" if found else name
-
 
 def began(who: str, detail: Sequence[str], lasted: float | None, count: int | None) -> list[str]:
-    """Sentences for the beginning; `who` is a `subject`, `detail` the quoted reason."""
+    """Sentences for the beginning; `who` is what it is about, `detail` the quoted reason."""
     first, later = _BEGAN.get(_kind(who), ("There is trouble with {who}.", ""))
     lasting = [f"It has been so for {values.duration(lasted)}."] if lasted is not None else []
     consequences = " ".join(filter(None, (*_held(who, count, over=False), later)))

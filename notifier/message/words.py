@@ -37,9 +37,9 @@ _EVENT_SIGNS = {
     Event.LET_GO: "👋",
     Event.INCIDENT: "🚨",
     Event.INCIDENT_OVER: "🟢",
+    Event.GIVEN_UP: "📪",
     Event.TEST: "🔔",
 }
-_INCIDENTS = (Event.INCIDENT, Event.INCIDENT_OVER)
 _RECOVERIES = {
     Event.STUCK.value: "moves again",
     Event.UNREACHABLE.value: "can be polled again",
@@ -74,8 +74,7 @@ def word(value: str | None) -> str | None:
 
 def name(notice: Notice) -> str:
     """What people call it: the watch, or what an incident is about."""
-    about = incidents.subject(notice.name[:200]) if notice.event in _INCIDENTS else notice.name
-    given = text.label(about, NAME_LENGTH)
+    given = text.label(notice.name, NAME_LENGTH)
     return given or (notice.key.id if notice.key else "notifier")
 
 
@@ -152,6 +151,8 @@ def headline(notice: Notice) -> str:
             return "in trouble"
         case Event.INCIDENT_OVER:
             return "works again"
+        case Event.GIVEN_UP:
+            return "not delivered"
         case Event.TEST:
             return "test message"
     return notice.event.value.replace("_", " ")
@@ -197,6 +198,8 @@ def _main(notice: Notice) -> list[str]:
             return incidents.began(name(notice), _detail(notice, "The reason: "), notice.since, notice.count)
         case Event.INCIDENT_OVER:
             return incidents.over(name(notice), _detail(notice, "The trouble was: "), notice.since, notice.count)
+        case Event.GIVEN_UP:
+            return _detail(notice)
         case Event.TEST:
             return ["This is a test message: nothing happened to any prediction.", *_detail(notice)]
     return _trouble(notice)
