@@ -82,4 +82,5 @@ def given_up_notice(subject: str, deliveries: Sequence[Delivery], reason: str, w
 
 def _name(kind: IncidentKind, subject: str) -> str:
     """`channel mail (o…l@example.com)`: the subject without the digits that tell recipients apart."""
-    return f"{INCIDENT_NAMES[kind]} {re.sub(' (.+)~[0-9a-f]{8}$', r' (\1)', subject)}"
+    who = re.sub(r" (.+)~[0-9a-f]{8}$", r" (\1)", subject)
+    return f"{INCIDENT_NAMES[kind]} {who}"
