@@ -282,7 +282,7 @@ def test_what_the_only_channel_never_took_it_hears_of_when_it_works_again_and_ha
         assert program.stop() == 0
         history = program.json("history")
     assert waiting["deliveries"][0]["state"] == "given_up"
-    assert titles(slack.requests)[failed:] == ["❌ b: failed", "🚨 channel bad: in trouble", "❌ a: failed"]
+    assert titles(slack.requests)[failed:] == ["❌ b: failed", "📪 channel bad: not delivered", "❌ a: failed"]
     assert [state for _, state, _, _ in deliveries(history, "bad")] == ["sent"] * 3
 
 

@@ -273,3 +273,18 @@ def test_an_incident_is_told_with_whose_it_is_and_why_and_ends_with_how_long_and
     assert "cometapi" in began.name
     assert ended.name == began.name
     assert "invalid token" in (began.detail or "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "name"),
+    [
+        (IncidentKind.API, "cometapi", "account cometapi"),
+        (IncidentKind.CHANNEL, "team", "channel team"),
+        (IncidentKind.CHANNEL, "mail o…l@example.com~5f3c9a01", "channel mail (o…l@example.com)"),
+        (IncidentKind.CHANNEL, "bot #a~b~5f3c9a01", "channel bot (#a~b)"),
+    ],
+)
+def test_what_an_incident_is_about_is_named_for_people(kind: IncidentKind, subject: str, name: str) -> None:
+    incident = Incident(kind, subject, NOW, "so it is")
+    assert incident_notice(incident, NOW).name == name
+    assert incident_over_notice(incident, NOW, NOW).name == name

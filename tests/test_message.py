@@ -116,7 +116,7 @@ SAYS: dict[str, tuple[Notice, str, Sequence[str]]] = {
         ["Channel team takes no messages.", "no_service", "11 minutes", "12 notices held back"],
     ),
     "trouble with a recipient": (
-        a_notice(Event.INCIDENT, key=None, name="channel mail b…b@x.example~1d2da3c7", detail="SMTP 550", count=1),
+        a_notice(Event.INCIDENT, key=None, name="channel mail (b…b@x.example)", detail="SMTP 550", count=1),
         "🚨 channel mail (b…b@x.example): in trouble",
         ["Channel mail (b…b@x.example) takes no messages.", "The reason: SMTP 550", "1 notice held back."],
     ),
@@ -131,7 +131,7 @@ SAYS: dict[str, tuple[Notice, str, Sequence[str]]] = {
         ["Store notifier.db cannot be written.", "the disk is full", "What changes meanwhile is told"],
     ),
     "trouble with a recipient over": (
-        a_notice(Event.INCIDENT_OVER, key=None, name="channel mail b…b@x.example~1d2da3c7", since=60.0, count=1),
+        a_notice(Event.INCIDENT_OVER, key=None, name="channel mail (b…b@x.example)", since=60.0, count=1),
         "🟢 channel mail (b…b@x.example): works again",
         ["Channel mail (b…b@x.example) takes messages again after 1 minute.", "1 notice was held back."],
     ),

@@ -199,7 +199,7 @@ def _main(notice: Notice) -> list[str]:
         case Event.INCIDENT_OVER:
             return incidents.over(name(notice), _detail(notice, "The trouble was: "), notice.since, notice.count)
         case Event.GIVEN_UP:
-            return _detail(notice)
+            return _detail(notice) or ["It is not tried any more."]
         case Event.TEST:
             return ["This is a test message: nothing happened to any prediction.", *_detail(notice)]
     return _trouble(notice)
