@@ -337,9 +337,12 @@ class ApiStandIn:
 
     async def _end(self) -> None:
         self._server.close()
-        for task in self._tasks:
+        await asyncio.sleep(0)  # what was accepted already becomes a task
+        # All there are: a connection that is being accepted or still shakes hands is asyncio's task, not ours.
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         # A connection that is still shaking hands has no task yet, and nobody else knows of it.
         for transport in list(getattr(self._loop, "_transports", {}).values()):
             transport.abort()
