@@ -26,6 +26,8 @@ import requests
 import trustme
 from requests.structures import CaseInsensitiveDict
 
+from tests.standins.endings import end_connections
+
 PATH = "/replicate/v1"
 
 
@@ -272,7 +274,6 @@ class ApiStandIn:
             self._tls.set_alpn_protocols(["h2", "http/1.1"])  # whoever takes HTTP/2 will not be understood
         self._loop = asyncio.new_event_loop()
         self._released = asyncio.Event()
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="api stand-in")
         self._thread.start()
         self._server = self._call(asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls, backlog=4096))
@@ -337,22 +338,9 @@ class ApiStandIn:
 
     async def _end(self) -> None:
         self._server.close()
-        await asyncio.sleep(0)  # what was accepted already becomes a task
-        # All there are: a connection that is being accepted or still shakes hands is asyncio's task, not ours.
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        # A connection that is still shaking hands has no task yet, and nobody else knows of it.
-        for transport in list(getattr(self._loop, "_transports", {}).values()):
-            transport.abort()
-        for _ in range(3):
-            await asyncio.sleep(0)  # let the transports call back that they are closed
+        await end_connections()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         self.connections += 1
         number = self.connections
         connection = Connection(reader, writer)
@@ -366,7 +354,6 @@ class ApiStandIn:
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await asyncio.wait_for(writer.wait_closed(), 0.5)
             writer.transport.abort()
-            self._tasks.discard(task)
 
     async def _read(self, reader: asyncio.StreamReader, number: int) -> Seen:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")

@@ -26,6 +26,7 @@ import certifi
 import trustme
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from tests.standins.endings import end_connections
 from tests.standins.slack import reset_on_close
 
 # Its log is no part of any test, and holds whatever a client says.
@@ -84,7 +85,6 @@ class SMTPStandIn:
         self.at_quit: str | None = None
         self.security = security
         self._script: deque[dict[str, str]] = deque()
-        self.sessions: set[_Session] = set()
         self._changed = threading.Condition()
         authority = trustme.CA()
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -110,11 +110,7 @@ class SMTPStandIn:
         self._ready.set()
         await self.stopping.wait()
         server.close()
-        for session in list(self.sessions):
-            if session.transport is not None:
-                session.transport.abort()  # type: ignore[attr-defined]
-        while self.sessions:
-            await asyncio.sleep(0)
+        await end_connections()
 
     def script(self, *faults: dict[str, str]) -> None:
         """Have the next connections meet these, one each, and later ones no fault: what to do at which step, as in
@@ -176,14 +172,9 @@ class _Session(SMTP):
         )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._stand_in.sessions.add(self)
         if not self._greeted:  # else it is the same one, now encrypted
             self._faults = self._stand_in.begin()
         super().connection_made(transport)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        super().connection_lost(error)
-        self._stand_in.sessions.discard(self)
 
     async def push(self, status: Any) -> None:
         if not self._greeted:
