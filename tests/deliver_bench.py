@@ -61,9 +61,9 @@ class Reports:
         """Note it, and since when."""
         self.said.append((f"{address.channel} fails: {reason}, {held} held", since))
 
-    def gave_up_meanwhile(self, address: Address, deliveries: Sequence[Delivery], reason: str) -> None:
+    def gave_up_meanwhile(self, address: Address, deliveries: Sequence[Delivery], reason: str, *, told: int) -> None:
         """Note it."""
-        self.said.append((f"{address.channel} gave up {len(deliveries)} meanwhile: {reason}", None))
+        self.said.append((f"{address.channel} gave up {len(deliveries)} meanwhile, {told} told: {reason}", None))
 
     def gave_up(self, address: Address, deliveries: Sequence[Delivery], reason: str, *, works: bool) -> None:
         """Note it."""

@@ -124,6 +124,13 @@ def test_no_secret_and_no_message_is_in_a_reason_or_a_log(
         assert secret not in written
 
 
+def test_a_password_with_an_at_sign_is_hidden_whole_and_not_masked_like_an_address(mail: SMTPStandIn) -> None:
+    mail.users["bot"] = "hunter2@pass"
+    mail.at_recipient["oncall@example.com"] = "550 hunter2@pass oncall@example.com"
+    told = attempt(target("m", mail_url(mail).replace("hunter2pass", "hunter2%40pass")))
+    assert told == "SMTP 550 *** o…l@example.com"
+
+
 def test_what_may_be_secret_in_a_url_is_found_raw_and_decoded() -> None:
     parts = secret_parts(
         Secret(

@@ -132,6 +132,13 @@ def test_history_shows_what_happened_and_what_became_of_it(folder: Path) -> None
     assert piped(folder, "history", PLAIN.id).stderr == "nothing was told yet\n"
 
 
+def test_history_tells_a_failure_before_the_success_from_one_that_stands(folder: Path) -> None:
+    with Store.open(f"sqlite:///{folder}/state/notifier.db", create=False) as store:
+        store.mark_sent([2], time.time())
+    lines = piped(folder, "history").stdout.splitlines()
+    assert lines[3].strip() == "2  mail (o…l@example.com): sent, 2 attempts; before: SMTP 451 try later"
+
+
 def test_history_is_whole_as_json_and_says_what_it_leaves_out_for_a_person(folder: Path) -> None:
     with Store.open(f"sqlite:///{folder}/state/notifier.db", create=False) as store:
         for number in range(250):

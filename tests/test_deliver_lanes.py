@@ -98,7 +98,7 @@ class Bench:
     def channel_fails(self, address: Address, since: float, reason: str, held: int) -> None:
         self.note(self.reports, f"{address.channel} fails: {reason}, {held} held")
 
-    def gave_up_meanwhile(self, address: Address, deliveries: Sequence[Delivery], reason: str) -> None:
+    def gave_up_meanwhile(self, address: Address, deliveries: Sequence[Delivery], reason: str, *, told: int) -> None:
         self.note(self.reports, f"{address.channel} gave up {len(deliveries)} meanwhile: {reason}")
 
     def gave_up(self, address: Address, deliveries: Sequence[Delivery], reason: str, *, works: bool) -> None:

@@ -108,7 +108,7 @@ def test_what_an_outage_makes_give_up_is_reported_once_until_the_channel_works_a
         bench.run(HOUR)
     assert [said for said, _ in bench.reports.said] == [
         "team never took 230: HTTP 503",
-        "team gave up 231 meanwhile: HTTP 503",
+        "team gave up 231 meanwhile, 230 told: HTTP 503",
     ] * 2
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from notifier.errors import StoreError, StoreWriteError
-from notifier.model import Address, Channel, Config, Incident, IncidentKind, Key, Secret
+from notifier.model import Address, Channel, Config, Delivery, Event, Incident, IncidentKind, Key, Notice, Secret
 from notifier.service.audience import Audience
 from notifier.service.keeper import Answered
 from tests.builders import a_notice
@@ -267,8 +267,33 @@ def test_whoever_hears_of_trouble_hears_of_what_was_given_up_else_the_channel_it
     config = Config(Path("c.yaml"), (), {}, named, operators=channels, watches=(), store="")
     audience = Audience(config, {name: (Address(name, ""),) for name in channels})
     assert [address.channel for address in audience.of_given_up("team", works=works)] == hears
-    later = [address.channel for address in audience.of_given_up_meanwhile("team")]
-    assert later == ([] if "mail" in channels else ["team"])
+
+
+@pytest.mark.parametrize(
+    ("operators", "told", "hears"),
+    [
+        (("mail",), 1, [("mail", "2 notices")]),  # of the first it has heard
+        (("mail",), 3, []),
+        ((), 1, [("team", "3 notices")]),
+    ],
+)
+def test_what_was_given_up_in_an_outage_is_all_told_at_the_latest_when_the_channel_works_again(
+    tmp_path: Path, operators: tuple[str, ...], told: int, hears: list[tuple[str, str]]
+) -> None:
+    with running(tmp_path, []) as bench:
+        if not operators:
+            only = {"team": bench.config.channels["team"]}
+            reload(bench, replace(bench.config, channels=only, operators=("team",)))
+        else:
+            reload(bench, replace(bench.config, operators=operators))
+        notices = [Notice(f"n{number}", Event.STATUS, START, Key("api", "a")) for number in range(3)]
+        gave_up = [Delivery(n, each, Address("team", ""), 3, START, START) for n, each in enumerate(notices)]
+        bench.keeper.post(
+            lambda: bench.keeper.tell_given_up_meanwhile(Address("team", ""), gave_up, "HTTP 500", told=told)
+        )
+        bench.settle()
+        bench.wait_for(len(hears))
+        assert [(channel, words.body.split(",")[0]) for channel, words in bench.posts] == hears
 
 
 def test_an_incident_of_a_recipient_that_is_gone_is_closed(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class Nobody:
     def channel_fails(self, address: Address, since: float, reason: str, held: int) -> None:
         raise AssertionError(reason)
 
-    def gave_up_meanwhile(self, address: Address, deliveries: Sequence[Delivery], reason: str) -> None:
+    def gave_up_meanwhile(self, address: Address, deliveries: Sequence[Delivery], reason: str, *, told: int) -> None:
         raise AssertionError(reason)
 
     def gave_up(self, address: Address, deliveries: Sequence[Delivery], reason: str, *, works: bool) -> None:

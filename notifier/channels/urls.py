@@ -297,3 +297,9 @@ def secret_parts(url: Secret) -> tuple[str, ...]:
             pieces += [value, *re.split(r"[,\s<>]+", unquote(value))]
     whole = {text, front, *pieces, *map(unquote, pieces)}
     return tuple(sorted((piece for piece in whole if len(piece) >= 4), key=len, reverse=True))
+
+
+def password(url: Secret) -> str:
+    """The password in a URL's login, decoded; "" without one."""
+    login = url.reveal().strip().partition("://")[2].partition("?")[0].partition("/")[0].rpartition("@")[0]
+    return unquote(login.partition(":")[2])

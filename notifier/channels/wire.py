@@ -7,7 +7,7 @@ import threading
 from collections import defaultdict
 
 from notifier.channels import plugins, reasons
-from notifier.channels.urls import Target, mask, secret_parts
+from notifier.channels.urls import Target, mask, password, secret_parts
 from notifier.errors import DeliveryError
 from notifier.model import Address, Message
 
@@ -97,8 +97,11 @@ def send(target: Target, message: Message, *, deadline: float = DEADLINE) -> Non
 
 def _without_secrets(error: DeliveryError, target: Target) -> DeliveryError:
     reason = error.reason
+    hidden = password(target.url)
     for part in secret_parts(target.url):
-        reason = reason.replace(part, mask(part) if re.fullmatch(r"[^\s@:/]+@[\w.-]+", part) else "***")
+        # A password with an @ in it is no address, of which some could be shown.
+        address = re.fullmatch(r"[^\s@:/]+@[\w.-]+", part) and part not in hidden
+        reason = reason.replace(part, mask(part) if address else "***")
     return DeliveryError(
         reason if len(reason) <= LONGEST else reason[: LONGEST - 1].rstrip() + "…",
         content=error.content,

@@ -231,7 +231,7 @@ def history(found: list[JSON]) -> None:
             line = Text(f"{each['delivery']:>6}  {each['channel']}{recipient}: ") + _styled(each["state"])
             line.append(f", {_many(each['attempts'], 'attempt', 'attempts')}")
             if each["last_error"]:
-                line.append(": ").append_text(_plain(each["last_error"]))
+                line.append("; before: " if each["state"] == "sent" else ": ").append_text(_plain(each["last_error"]))
             _indented(console, line)
 
 

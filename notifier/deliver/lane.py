@@ -81,7 +81,9 @@ class Lane:
         self._gave_up: list[Delivery] = []
         """What was given up and is still to be reported."""
         self._gave_up_meanwhile: list[Delivery] = []
-        """What was given up and reported since the channel has taken nothing: that there is more of it is no news."""
+        """What was given up since the channel has taken nothing: its first were reported, the rest when it works."""
+        self._gave_up_told = 0
+        """How many of them were reported."""
         self._failures = 0
         """Attempts in a row that failed by the channel's fault: while there are any, it is only probed."""
         self._another = False
@@ -285,7 +287,9 @@ class Lane:
             self._owed.append(partial(self._outbox.make_due, self.address, self._clock.steady()))
         self._successes += 1
         if self._gave_up_meanwhile:
-            self._incidents.gave_up_meanwhile(self.address, self._gave_up_meanwhile, self._reason)
+            self._incidents.gave_up_meanwhile(
+                self.address, self._gave_up_meanwhile, self._reason, told=self._gave_up_told
+            )
         self._failures, self._failing_since, self._reason, self._gone = 0, None, "", 0
         self._another, self._gave_up_meanwhile = False, []
         self._refused.clear()
@@ -385,6 +389,7 @@ class Lane:
         works = self._failing_since is None
         if gave_up and not self._gave_up_meanwhile:
             self._incidents.gave_up(self.address, gave_up, self._reason, works=works)
+            self._gave_up_told = len(gave_up)
         if not works:
             self._gave_up_meanwhile += gave_up
 

@@ -64,8 +64,10 @@ class Incidents(Protocol):
     def gave_up(self, address: Address, deliveries: Sequence[Delivery], reason: str, *, works: bool) -> None:
         """These deliveries will not be tried any more. Of a channel that does not work, only the first are reported."""
 
-    def gave_up_meanwhile(self, address: Address, deliveries: Sequence[Delivery], reason: str) -> None:
-        """The channel works again; these, all of them, were given up while it did not."""
+    def gave_up_meanwhile(self, address: Address, deliveries: Sequence[Delivery], reason: str, *, told: int) -> None:
+        """The channel works again; these, all of them, were given up while it did not. The first `told` of them were
+        reported by `gave_up`.
+        """
 
     def channel_works(self, address: Address) -> None:
         """The first success after `channel_fails`."""

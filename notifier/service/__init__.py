@@ -342,9 +342,9 @@ class Service:
         """What will not be tried any more is told to somebody."""
         self._keeper.post(lambda: self._keeper.tell_given_up(address, deliveries, reason, works=works))
 
-    def gave_up_meanwhile(self, address: Address, deliveries: Sequence[Delivery], reason: str) -> None:
+    def gave_up_meanwhile(self, address: Address, deliveries: Sequence[Delivery], reason: str, *, told: int) -> None:
         """At the latest when the channel works again."""
-        self._keeper.post(lambda: self._keeper.tell_given_up_meanwhile(address, deliveries, reason))
+        self._keeper.post(lambda: self._keeper.tell_given_up_meanwhile(address, deliveries, reason, told=told))
 
     def channel_works(self, address: Address) -> None:
         """It works again."""

@@ -36,10 +36,6 @@ class Audience:
         """
         return self._besides(channel) or (self._of([channel]) if works else ())
 
-    def of_given_up_meanwhile(self, channel: str) -> tuple[Address, ...]:
-        """Who hears of it when the channel works again: itself, where nobody else could hear of it before."""
-        return () if self._besides(channel) else self._of([channel])
-
     def knows(self, kind: IncidentKind, subject: str) -> bool:
         """Whether what an incident is about is still configured."""
         if kind is IncidentKind.API:

@@ -329,19 +329,19 @@ class Keeper:
     def tell_given_up(self, address: Address, deliveries: Sequence[Delivery], reason: str, *, works: bool) -> None:
         """Tell somebody that these deliveries will not be tried any more; the channel itself at most if it works."""
         audience = self._audience.of_given_up(address.channel, works=works)
-        self._tell_given_up(audience, address, deliveries, reason)
-
-    def tell_given_up_meanwhile(self, address: Address, deliveries: Sequence[Delivery], reason: str) -> None:
-        """The channel works again: tell it what was given up, if nobody else heard of it."""
-        audience = self._audience.of_given_up_meanwhile(address.channel)
-        self._tell_given_up(audience, address, deliveries, reason)
-
-    def _tell_given_up(
-        self, audience: tuple[Address, ...], address: Address, deliveries: Sequence[Delivery], reason: str
-    ) -> None:
         if audience:
             notice = given_up_notice(subject_of(address), deliveries, reason, self._clock.wall())
             self._ledger.owe(lambda now: self._store.record_notice(notice, audience, now))
+
+    def tell_given_up_meanwhile(
+        self, address: Address, deliveries: Sequence[Delivery], reason: str, *, told: int
+    ) -> None:
+        """The channel works again: tell what was given up meanwhile, to others without the `told` that they heard of,
+        and where there are no others, to the channel itself.
+        """
+        heard = self._audience.of_given_up(address.channel, works=False)
+        if left := deliveries[told:] if heard else deliveries:
+            self.tell_given_up(address, left, reason, works=True)
 
     # --- the store ---------------------------------------------------------------------------------------------------
 
