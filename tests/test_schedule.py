@@ -107,7 +107,7 @@ def test_a_hold_stops_the_account_and_no_other() -> None:
     bench.table.configure({"api": API, "other": an_api("other", rate=1000.0)})
     bench.add(2, 1.0)
     bench.table.add([(Key("other", "free"), 1.0)])
-    bench.table.hold("api", 30.0)
+    bench.table.hold(Key("api", "w0"), 30.0)
     bench.run(29.9)
     assert {started for _, started in bench.starts} == {"free"}
     bench.run(1)
@@ -238,7 +238,7 @@ def asleep(bench: Bench) -> list[str]:
         pytest.param(lambda table: table.ask_another(ONE), 0.0, id="another is asked"),
         pytest.param(lambda table: table.ask_another(TWO), None, id="there is no other to ask"),
         pytest.param(lambda table: table.all_due("api"), 0.0, id="the account is well again"),
-        pytest.param(lambda table: table.hold("api", 5.0), None, id="the account is held"),
+        pytest.param(lambda table: table.hold(Key("api", "w0"), 5.0), None, id="the account is held"),
         pytest.param(lambda table: table.drop([TWO]), None, id="a watch is dropped"),
         pytest.param(lambda table: table.probe("api"), None, id="probes wait for the poll in flight"),
     ],
@@ -344,7 +344,7 @@ def test_an_account_that_is_removed_and_comes_back_polls_no_watch_twice_at_once(
     bench = Bench(latency=5.0)
     bench.add(1, 1.0)
     bench.run(1)
-    bench.table.hold("api", 3600.0)
+    bench.table.hold(Key("api", "w0"), 3600.0)
     bench.table.configure({})
     assert bench.table.watches("api") == 0
     bench.table.configure({"api": API})

@@ -11,7 +11,7 @@ from typing import Any, Self
 import apscheduler.schedulers.base
 import pytest
 
-import notifier.schedule
+import notifier.schedule.clockwork
 from notifier.model import Key
 from notifier.schedule import DueTable, PollScheduler
 from tests.builders import an_api
@@ -166,7 +166,7 @@ def test_a_wall_clock_that_is_stepped_back_is_slept_over_only_until_it_is_woken(
     running.started.wait_for(1)
     running.land("poll")
     monkeypatch.setattr(apscheduler.schedulers.base, "datetime", Stepped)
-    monkeypatch.setattr(notifier.schedule, "datetime", Stepped)
+    monkeypatch.setattr(notifier.schedule.clockwork, "datetime", Stepped)
     running.scheduler.wake()
     running.started.wait_for(2, timeout=3)
     running.land("poll")

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from notifier.model import Key
-from notifier.schedule import BURST, FIRST_PROBE, GATHER, DueTable
+from notifier.schedule import DueTable
+from notifier.schedule.account import BURST, FIRST_PROBE
+from notifier.schedule.table import GATHER
 from tests.builders import an_api
 
 NAMES = [f"w{number}" for number in range(14)]
@@ -164,7 +166,7 @@ class Table(RuleBasedStateMachine):
     @precondition(lambda self: self.configured)
     @rule(seconds=st.sampled_from([0.5, 5.0, 50.0]))
     def the_account_is_held(self, seconds: float) -> None:
-        self.table.hold("api", seconds)
+        self.table.hold(Key("api", "w0"), seconds)
         self.held_until = max(self.held_until, self.now + seconds)
 
     @precondition(lambda self: self.configured and not self.probing)

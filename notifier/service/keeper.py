@@ -235,7 +235,7 @@ class Keeper:
         hold = 0.0
         if isinstance(seen, FailedPoll) and seen.failure is Failure.THROTTLED:
             hold = hold_after(seen, before.throttled, self._chance)
-            self._table.hold(key.api, hold)
+            self._table.hold(key, hold)
             level = logging.DEBUG if before.throttled else logging.WARNING
             event(logger, level, "account held", api=key.api, seconds=hold, reason=seen.reason)
         watches = self._table.watches(key.api)
@@ -252,7 +252,7 @@ class Keeper:
             self._table.all_due(key.api)
             self.end_incident(decision.ended.kind, decision.ended.subject)
         if decision.check:
-            self._table.ask_another(key)
+            self._table.ask_another(key, rather=decision.after.answered_by)
         return Surroundings(
             watches=watches,
             others_answered_at=decision.after.answered_beside(key),
@@ -436,7 +436,7 @@ class Keeper:
             self._known.renewed[name] = self._clock.steady()
             if changed is not None:
                 self.end_incident(IncidentKind.API, name)
-                self._table.all_due(name)
+                self._table.all_due(name, renewed=True)
         for kind, subject in list(self._known.incidents):
             if not self._audience.knows(kind, subject):
                 del self._known.incidents[kind, subject]
