@@ -208,8 +208,10 @@ class Observation:
 class Failure(StrEnum):
     """Why a poll brought no observation; the classes that `decide` treats differently."""
 
+    OFFLINE = "offline"
+    """No address for the host's name, or no route to it: as a rule this machine's own connectivity."""
     NETWORK = "network"
-    """DNS, connection, TLS, time-out, a reset or truncated answer."""
+    """Connection, TLS, time-out, a reset or truncated answer."""
     SERVER = "server"
     """5xx, 408, 409, and an error inside an HTTP 200."""
     MALFORMED = "malformed"
@@ -357,6 +359,7 @@ class IncidentKind(StrEnum):
     CHANNEL = "channel"
     CONFIG = "config"
     STORE = "store"
+    NETWORK = "network"
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,9 +189,17 @@ def test_every_redirect_is_one_whatever_its_body(code: int) -> None:
     assert failed(plain("x", "succeeded").with_(status=code)).failure is Failure.REDIRECT
 
 
+NO_ANSWER = {
+    Kind.RESOLVE: Failure.OFFLINE,
+    Kind.NO_ROUTE: Failure.OFFLINE,
+    Kind.MALFORMED: Failure.MALFORMED,
+    Kind.TOO_LARGE: Failure.MALFORMED,
+}
+
+
 @pytest.mark.parametrize(
     ("kind", "failure"),
-    [(kind, Failure.MALFORMED if kind in (Kind.MALFORMED, Kind.TOO_LARGE) else Failure.NETWORK) for kind in Kind],
+    [(kind, NO_ANSWER.get(kind, Failure.NETWORK)) for kind in Kind],
 )
 def test_an_exchange_without_an_answer_is_a_failed_poll(kind: Kind, failure: Failure) -> None:
     assert read(TransportError(kind, "so it was"), "x", NOW) == FailedPoll(failure, "so it was")

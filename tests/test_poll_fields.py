@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import requests
+from requests.structures import CaseInsensitiveDict
 
 from notifier.model import Observation
 from notifier.poll import read
+from notifier.poll.times import budget
 from tests.standins.api import prediction
 
 LINK = "https://replicate.delivery/xezq/out-0.png"
@@ -262,3 +264,23 @@ def test_a_number_too_large_for_a_float_is_no_metric() -> None:
 )
 def test_data_is_removed_only_where_it_says_so(value: Any, expected: bool) -> None:
     assert seen(data_removed=value).data_removed is expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "left"),
+    [
+        ({"ratelimit-remaining": "59999", "ratelimit-reset": "1"}, (59999, 1)),
+        ({"RateLimit-Remaining": "0", "RateLimit-Reset": "30"}, (0, 30)),
+        ({"ratelimit-remaining": "5", "ratelimit-reset": "1e11"}, None),
+        ({"ratelimit-remaining": "5", "ratelimit-reset": "99999999999"}, (5, 3600)),
+        ({"ratelimit-remaining": "5", "ratelimit-reset": "0"}, None),
+        ({"ratelimit-remaining": "5"}, None),
+        ({"ratelimit-reset": "5"}, None),
+        ({"ratelimit-remaining": "-1", "ratelimit-reset": "5"}, None),
+        ({"ratelimit-remaining": "٣", "ratelimit-reset": "5"}, None),
+        ({"ratelimit-remaining": "many", "ratelimit-reset": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_what_is_left_of_the_limit(headers: dict[str, str], left: tuple[float, float] | None) -> None:
+    assert budget(CaseInsensitiveDict(headers)) == left

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import os
 import threading
 import zlib
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import pycurl
 import pytest
 import requests
 
 from notifier.transport import Answer, Kind, Transport, TransportError
+from notifier.transport.errors import from_curl
 from notifier.transport.exchange import MAX_HEADERS
 from tests.standins import api as misbehaving
 from tests.standins.api import ApiStandIn, plain, sends
@@ -286,7 +290,17 @@ def test_a_connection_refused_is_told(transport: Transport) -> None:
         url = gone.url("x")
     error = failed(ask(transport, url))
     assert error.kind is Kind.CONNECT
+    assert error.reason.endswith(": Connection refused")
     assert " ms" not in error.reason, "the same failure reads the same each time"
+
+
+@pytest.mark.parametrize("os_error", [errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN])
+def test_no_way_to_the_hosts_network_is_told_from_a_host_that_refuses(os_error: int) -> None:
+    error = from_curl(
+        pycurl.E_COULDNT_CONNECT, "Failed to connect to a.example:443 after 3 ms: Could not connect to server", os_error
+    )
+    assert error.kind is Kind.NO_ROUTE
+    assert error.reason == f"connection: Failed to connect to a.example:443: {os.strerror(os_error)}"
 
 
 def test_a_host_without_an_address_is_told(transport: Transport) -> None:

@@ -1,9 +1,11 @@
 """What to make of what a poll saw: pure functions that open nothing and read no clock.
 
-`decide_watch` is about one watch, `decide_account` about the account that its polls share, `passes` about who hears.
+`decide_watch` is about one watch, `decide_account` about the account that its polls share, `decide_network` about
+this machine, `passes` about who hears.
 """
 
 from notifier.decide.account import AccountDecision, AccountState, decide_account
+from notifier.decide.network import NetworkDecision, after_poll, decide_network
 from notifier.decide.notices import given_up_notice, incident_notice, incident_over_notice, notice_id, passes
 from notifier.decide.watch import Decision, Surroundings, decide_watch, is_over
 
@@ -11,8 +13,11 @@ __all__ = [
     "AccountDecision",
     "AccountState",
     "Decision",
+    "NetworkDecision",
     "Surroundings",
+    "after_poll",
     "decide_account",
+    "decide_network",
     "decide_watch",
     "given_up_notice",
     "incident_notice",

@@ -34,6 +34,10 @@ class AccountState:
     refused_at: float = 0.0
     own: frozenset[Key] = frozenset()
     """Watches that were refused while another was let in: their refusal is no evidence against the account."""
+    reached_at: float = 0.0
+    """When last something answered, even if only to refuse."""
+    offline_since: float | None = None
+    """The first time since then that the host had no address or no route led to it."""
     held_since: float | None = None
     throttled_at: float = 0.0
     throttled: int = 0
@@ -66,12 +70,14 @@ def decide_account(
     watches: int,
     asked_at: float,
     hold: float,
+    offline: bool = False,
     now: float,
 ) -> AccountDecision:
     """What one poll's result says about the whole account.
 
     `watches` counts those still polled. `asked_at` is when this poll started: an answer to an older question says
     nothing about trouble that began since. `hold` is for how long, in seconds, the account will wait after a 429.
+    `offline`: it may be this machine that reaches nothing (see `decide_network`), which is no account's trouble.
     """
     if isinstance(seen, Observation):
         return _after_answer(before, key, asked_at, now)
@@ -90,7 +96,7 @@ def decide_account(
             after = replace(after, throttled=before.throttled + 1, throttled_at=now)
     if seen.failure is Failure.REFUSED:
         after = replace(after, refused=after.refused | {key}, refused_at=now)
-    if before.incident is not None:
+    if before.incident is not None or (offline and seen.failure is Failure.OFFLINE):
         return AccountDecision(after)
     is_check = after.suspect not in (None, key) and asked_at >= after.suspect_at and key not in after.own
     if is_check and seen.failure is not Failure.THROTTLED:

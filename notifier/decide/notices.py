@@ -15,6 +15,7 @@ INCIDENT_NAMES = {
     IncidentKind.CHANNEL: "channel",
     IncidentKind.CONFIG: "configuration",
     IncidentKind.STORE: "store",
+    IncidentKind.NETWORK: "network of",
 }
 
 

@@ -15,9 +15,10 @@ from requests.auth import AuthBase
 from notifier import __version__
 from notifier.model import Api, FailedPoll, Observation, Secret
 from notifier.poll.answer import read
+from notifier.poll.times import Budget, budget
 from notifier.transport import Answer, Transport
 
-__all__ = ["BearerAuth", "Poller", "read"]
+__all__ = ["BearerAuth", "Budget", "Poller", "read"]
 
 
 class BearerAuth(AuthBase):
@@ -60,6 +61,11 @@ class Poller:
     def read(self, answer: Answer, prediction_id: str, now: float) -> Observation | FailedPoll:
         """What the answer says, as `read` does, with this account's token taken out wherever it was repeated."""
         return read(answer, prediction_id, now, token=self.api.token)
+
+    @staticmethod
+    def budget(answer: Answer) -> Budget | None:
+        """What is left of the account's limit by this answer; None where it does not say."""
+        return budget(answer.headers) if isinstance(answer, requests.Response) else None
 
     def _request(self, prediction_id: str) -> requests.PreparedRequest:
         request = copy.copy(self._template)  # shares its headers, which nobody changes

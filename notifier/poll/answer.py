@@ -43,6 +43,14 @@ _SHORT = 8
 """Of a token shorter than this, every mention would be some other word."""
 
 
+_FAILURES = {
+    Kind.RESOLVE: Failure.OFFLINE,
+    Kind.NO_ROUTE: Failure.OFFLINE,
+    Kind.MALFORMED: Failure.MALFORMED,
+    Kind.TOO_LARGE: Failure.MALFORMED,
+}
+
+
 class _Trouble(NamedTuple):
     failure: Failure
     reason: str
@@ -57,8 +65,7 @@ def read(
     taken out.
     """
     if isinstance(answer, TransportError):
-        garbled = answer.kind in (Kind.MALFORMED, Kind.TOO_LARGE)
-        return FailedPoll(Failure.MALFORMED if garbled else Failure.NETWORK, answer.reason)
+        return FailedPoll(_FAILURES.get(answer.kind, Failure.NETWORK), answer.reason)
     code = answer.status_code
     if 300 <= code < 400:
         return FailedPoll(Failure.REDIRECT, _redirected(code, answer.headers.get("Location")), code)

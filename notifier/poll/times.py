@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import mktime_tz, parsedate_tz
-from typing import Any
+from typing import Any, NamedTuple
 
 BELIEVED = 3600.0
 """No wait that the API asks for is believed to be longer, in seconds: outputs vanish an hour after completion."""
@@ -70,6 +70,23 @@ def retry_after(http_status: int, headers: Mapping[str, str], body: Any, now: fl
     if http_status == 429:
         waits.append(_seconds(headers.get("ratelimit-reset")))
     return next((min(wait, BELIEVED) for wait in waits if wait is not None), None)
+
+
+class Budget(NamedTuple):
+    """How many more requests the API grants, and for how many seconds."""
+
+    remaining: float
+    seconds: float
+
+
+def budget(headers: Mapping[str, str]) -> Budget | None:
+    """What `ratelimit-remaining` and `ratelimit-reset` say, which Replicate sends with each answer; None where they
+    do not, or nothing that can be read. Believed up to an hour.
+    """
+    remaining, seconds = _seconds(headers.get("ratelimit-remaining")), _seconds(headers.get("ratelimit-reset"))
+    if remaining is None or not seconds:
+        return None
+    return Budget(remaining, min(seconds, BELIEVED))
 
 
 def _seconds(value: Any) -> float | None:

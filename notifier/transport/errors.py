@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from enum import StrEnum
 
@@ -18,6 +20,8 @@ class Kind(StrEnum):
     """No address for the host, or for the proxy."""
     CONNECT = "connect"
     """No connection to the host, or to the proxy."""
+    NO_ROUTE = "no_route"
+    """No way from this machine to the host's network."""
     TLS = "tls"
     """No agreement on TLS, or a certificate that is not to be trusted."""
     BROKEN = "broken"
@@ -82,13 +86,20 @@ _KINDS: dict[int, tuple[Kind, str]] = {
 """libcurl's codes (https://curl.se/libcurl/c/libcurl-errors.html). Any other means that the connection broke."""
 
 
-def from_curl(code: int, message: str) -> TransportError:
-    """The error for libcurl's code and message.
+_NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN})
+
+
+def from_curl(code: int, message: str, os_error: int = 0) -> TransportError:
+    """The error for libcurl's code and message; `os_error` is the errno of connecting, where that failed.
 
     How long the attempt took is cut out: a failure that repeats reads the same each time, so that it is logged once.
     """
     kind, what = _KINDS.get(code, (Kind.BROKEN, "connection broken"))
     detail = re.sub(r" after \d+ ms", "", message)
+    if code == pycurl.E_COULDNT_CONNECT and os_error:
+        # libcurl itself says no more than "Could not connect to server".
+        detail = f"{detail.split(': ')[0]}: {os.strerror(os_error)}"
+        kind = Kind.NO_ROUTE if os_error in _NO_ROUTE else kind
     detail = "".join(character for character in detail if character.isprintable())[:200]
     return TransportError(kind, f"{what}: {detail}" if detail else what)
 

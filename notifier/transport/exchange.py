@@ -120,7 +120,7 @@ class Exchange:
         elif code == pycurl.E_OPERATION_TIMEDOUT:
             answer = TransportError(Kind.TIMEOUT, self._timed_out(job.timeout))
         elif code != pycurl.E_OK:
-            answer = from_curl(code, message)
+            answer = from_curl(code, message, self.handle.getinfo(pycurl.OS_ERRNO))
         else:
             answer = self._response(job)
         self._buffered.held -= len(self._body)
