@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from notifier.decide import AccountState, after_poll, decide_account, decide_network
-from notifier.model import FailedPoll, Failure, IncidentKind, Key
+from notifier.decide import AccountState, decide_account, decide_network, unreached
+from notifier.model import FailedPoll, Failure, IncidentKind, Key, Observation
 from tests.builders import a_failure, an_api, an_observation
 
 OFFLINE = FailedPoll(Failure.OFFLINE, "DNS: Could not resolve host: api.example.com")
@@ -72,15 +72,17 @@ def test_nothing_being_reached_on_any_account_is_this_machines_trouble(
 
 
 @pytest.mark.parametrize("seen", [an_observation(), *(a_failure(each) for each in Failure if each != Failure.OFFLINE)])
-def test_whatever_answers_has_been_reached(seen: object) -> None:
-    after = after_poll(offline(5.0), seen, NOW)  # type: ignore[arg-type]
+def test_whatever_answers_has_been_reached(seen: Observation | FailedPoll) -> None:
+    after = decide_account(
+        offline(5.0), Key("a", "w"), seen, api=an_api("a"), watches=4, asked_at=NOW, hold=0.0, now=NOW
+    ).after
     assert (after.reached_at, after.offline_since) == (NOW, None)
 
 
 def test_the_first_failure_to_reach_it_counts() -> None:
-    first = after_poll(reached(1.0), OFFLINE, NOW)
+    first = unreached(reached(1.0), NOW)
     assert (first.reached_at, first.offline_since) == (1.0, NOW)
-    assert after_poll(first, OFFLINE, NOW + 60) == first
+    assert unreached(first, NOW + 60) == first
 
 
 @pytest.mark.parametrize("suspected", [False, True])

@@ -423,9 +423,12 @@ def test_a_429_holds_the_account_and_a_word_with_any_other_failure_the_watch(tmp
         bench.now += 299
         assert bench.table.take() == []
         bench.now += 1
-        assert sorted(bench.table.take()) == [Key("here", name) for name in "acd"]
+        (scout,) = bench.table.take()
+        bench.answer(scout.id, plain(scout.id, "processing"))
+        bench.now += 1
+        assert sorted([scout, *bench.table.take()]) == [Key("here", name) for name in "acd"]
         bench.now += 100
-        assert bench.table.take() == [Key("here", "b")]
+        assert Key("here", "b") in bench.table.take()
 
 
 # --- who hears ---------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any, Self
 import apscheduler.schedulers.base
 import pytest
 
-import notifier.schedule
+import notifier.schedule.clockwork
 from notifier import channels
 from notifier.errors import NotifierError, StoreError, StoreWriteError
 from notifier.model import Address, Clock, Incident, IncidentKind, Key, Message
@@ -321,7 +321,7 @@ def test_a_wall_clock_that_is_set_back_an_hour_silences_nothing(
         api.wait_for(1)
         until(lambda: bool(daemon.service._table.seconds_to(Key("here", "a"))))  # it has landed: nothing else will wake
         monkeypatch.setattr(apscheduler.schedulers.base, "datetime", Stepped)
-        monkeypatch.setattr(notifier.schedule, "datetime", Stepped)
+        monkeypatch.setattr(notifier.schedule.clockwork, "datetime", Stepped)
         daemon.wall_step = -3600.0
         api.wait_for(2, timeout=5)
 

@@ -4,8 +4,8 @@
 this machine, `passes` about who hears.
 """
 
-from notifier.decide.account import AccountDecision, AccountState, decide_account
-from notifier.decide.network import NetworkDecision, after_poll, decide_network
+from notifier.decide.account import AccountDecision, AccountState, decide_account, unreached
+from notifier.decide.network import NetworkDecision, decide_network
 from notifier.decide.notices import given_up_notice, incident_notice, incident_over_notice, notice_id, passes
 from notifier.decide.watch import Decision, Surroundings, decide_watch, is_over
 
@@ -15,7 +15,6 @@ __all__ = [
     "Decision",
     "NetworkDecision",
     "Surroundings",
-    "after_poll",
     "decide_account",
     "decide_network",
     "decide_watch",
@@ -25,4 +24,5 @@ __all__ = [
     "is_over",
     "notice_id",
     "passes",
+    "unreached",
 ]

@@ -87,7 +87,11 @@ def decide_account(
     if key not in failing and len(failing) < INCIDENT_WATCHES:
         failing = (*failing, key)
     after = replace(
-        before, failing=failing, failing_since=now if before.failing_since is None else before.failing_since
+        unreached(before, now)
+        if seen.failure is Failure.OFFLINE
+        else replace(before, reached_at=now, offline_since=None),
+        failing=failing,
+        failing_since=now if before.failing_since is None else before.failing_since,
     )
     if seen.failure is Failure.THROTTLED:
         held_since = now if before.held_since is None else before.held_since
@@ -112,9 +116,16 @@ def decide_account(
     return _begin_if_all_fail(after, seen, api, watches, now)
 
 
+def unreached(before: AccountState, now: float) -> AccountState:
+    """After a poll for which the host had no address, or no route led to it."""
+    return before if before.offline_since is not None else replace(before, offline_since=now)
+
+
 def _after_answer(before: AccountState, key: Key, asked_at: float, now: float) -> AccountDecision:
     others = before.others_answered_at if key == before.answered_by else before.answered_at
-    after = replace(before, answered_at=now, answered_by=key, others_answered_at=others)
+    after = replace(
+        before, answered_at=now, answered_by=key, others_answered_at=others, reached_at=now, offline_since=None
+    )
     if asked_at >= before.refused_at:
         after = replace(after, refused=frozenset(), own=before.own | before.refused)
     if key in after.own:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from notifier.decide.account import AccountState
-from notifier.model import FailedPoll, Failure, Incident, IncidentKind, Observation
+from notifier.model import Incident, IncidentKind
 
 SUBJECT = "this machine"
 
@@ -20,13 +20,6 @@ class NetworkDecision:
     began: Incident | None = None
     ask: tuple[str, ...] = ()
     """Accounts of which a watch is to be asked at once: nothing is known of them since the trouble began."""
-
-
-def after_poll(before: AccountState, seen: Observation | FailedPoll, now: float) -> AccountState:
-    """What is known of an account's being reached, after one of its polls."""
-    if not isinstance(seen, FailedPoll) or seen.failure is not Failure.OFFLINE:
-        return replace(before, reached_at=now, offline_since=None)
-    return before if before.offline_since is not None else replace(before, offline_since=now)
 
 
 def decide_network(

@@ -33,6 +33,8 @@ class Surroundings:
     """When another watch of the account was last answered."""
     in_trouble: bool = False
     """Whether an incident of the account is open: failures are then the account's, not the watch's."""
+    suspected: bool = False
+    """Whether this machine may reach nothing at all: failures to reach the account then make no watch unreachable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,8 @@ def _after_failure(
         return after, [], "unreachable was told before"
     if after.failures < UNREACHABLE_FAILURES or now - since < watch.rules.unreachable_after:
         return after, [], f"failed, try {after.failures} in a row"
+    if surroundings.suspected:
+        return after, [], "it may be this machine that reaches nothing"
     answered = surroundings.others_answered_at
     if surroundings.watches >= SMALL_ACCOUNT and (answered is None or answered < since):
         return after, [], "no other watch of the account was answered meanwhile: this may not be the watch's trouble"

@@ -105,6 +105,7 @@ class Lane:
         self._news = threading.Event()
         self._orders = threading.Event()
         """Set for what cannot wait, unlike `_news`, for a message's turn to come."""
+        self._again = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"lane {address.channel}", daemon=True)
         self._before: Lane | None = None
@@ -124,6 +125,11 @@ class Lane:
     def wake(self) -> None:
         """Something new waits."""
         self._news.set()
+
+    def try_again(self) -> None:
+        """Probe the channel at once, if it fails."""
+        self._again.set()
+        self._order()
 
     def stop(self) -> None:
         """Take no further delivery; the one being sent is finished."""
@@ -211,7 +217,9 @@ class Lane:
         before, self._settings = self._settings, self._newest
         if self._settings.channel.rate != before.channel.rate:
             self._turn_at = None
-        if self._settings.channel != before.channel:
+        again = self._again.is_set()
+        self._again.clear()
+        if self._settings.channel != before.channel or (again and self._failing_since is not None):
             self._begin_anew()
 
     def _begin_anew(self) -> None:

@@ -74,6 +74,12 @@ class Lanes:
                 elif address in self._routes and not self._stopped:
                     self._lanes[address] = self._start(address, self._routes[address])
 
+    def try_again(self) -> None:
+        """Whatever kept messages from their channels may be over: probe those that fail at once."""
+        with self._lock:
+            for lane in self._lanes.values():
+                lane.try_again()
+
     def announce(self, notice: Notice, addresses: Iterable[Address]) -> None:
         """Send a notice once, from memory, because it cannot be recorded. Whether it arrived is only logged."""
         with self._lock:

@@ -86,9 +86,12 @@ class Account:
         """Polls per second that may start at present."""
         return min(self.rate, self.pace, self.budget if now < self.budget_until else math.inf)
 
-    def stretch(self, now: float) -> float:
-        """By how much every interval is stretched, so that the sum of all keeps to what is allowed."""
-        return max(1.0, self.asked / self.allowed(now))
+    def stretch(self) -> float:
+        """By how much every interval is stretched, so that the sum of all keeps to the rate.
+
+        What the API allows at the moment is not in it: it may allow more again long before the row is due.
+        """
+        return max(1.0, self.asked / self.rate)
 
     def first(self) -> Row | None:
         """The waiting row that is due before all others."""

@@ -113,7 +113,7 @@ class DueTable:
             row.interval = interval
             if not row.flying:
                 now = self._monotonic()
-                row.due = min(row.due, max(now, row.started + interval * account.stretch(now), row.word))
+                row.due = min(row.due, max(now, row.started + interval * account.stretch(), row.word))
                 account.push(row, next(self._sequence))
         self._wake_if_earlier()
 
@@ -151,7 +151,7 @@ class DueTable:
                 self._forget_if_over(key.api)
             else:
                 row.word = now + not_before
-                row.due = max(row.started + max(wait or 0.0, row.interval * account.stretch(now)), row.word)
+                row.due = max(row.started + max(wait or 0.0, row.interval * account.stretch()), row.word)
                 account.push(row, next(self._sequence))
         self._wake_if_earlier()
 

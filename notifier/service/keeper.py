@@ -11,10 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from notifier.decide import (
-    AccountState,
     Decision,
-    Surroundings,
-    decide_account,
     decide_watch,
     given_up_notice,
     incident_notice,
@@ -41,7 +38,8 @@ from notifier.model import (
     Watch,
 )
 from notifier.poll import Poller
-from notifier.schedule import DueTable, hold_after, wait_after
+from notifier.schedule import DueTable, wait_after
+from notifier.service.accounts import Accounts
 from notifier.service.audience import Audience, subject_of
 from notifier.service.ledger import Ledger
 from notifier.store import Change, Owed, Store
@@ -67,6 +65,7 @@ class _Landing:
     key: Key
     wait: float | None
     not_before: float = 0.0
+    answered: bool = True
 
 
 @dataclass(slots=True)
@@ -75,7 +74,6 @@ class _Known:
 
     watches: dict[Key, Watch] = field(default_factory=dict)
     states: dict[Key, State] = field(default_factory=dict)
-    accounts: dict[str, AccountState] = field(default_factory=dict)
     incidents: dict[tuple[IncidentKind, str], Incident] = field(default_factory=dict)
     renewed: dict[str, float] = field(default_factory=dict)
     """Since when (steady) an account has its token and base_url: what was asked before says nothing about them."""
@@ -104,6 +102,7 @@ class Keeper:
         self._pollers: Mapping[str, Poller] = {}
         self._audience: Audience  # from `configure` on
         self._ledger = Ledger(store, lanes, clock)
+        self._accounts = Accounts(table, self, chance)
         self._store_trouble: Incident | None = None
         self._stopping = False
         self.fatal: StoreError | None = None
@@ -161,7 +160,7 @@ class Keeper:
                 self._call(item)
         self._commit()
         for landing in landings:
-            self._table.land(landing.key, landing.wait, landing.not_before)
+            self._table.land(landing.key, landing.wait, landing.not_before, answered=landing.answered)
         if self._ledger.are_polls_due():
             self._write_polls()
 
@@ -212,7 +211,10 @@ class Keeper:
             return _Landing(key, None)
         seen = self._pollers[key.api].read(answered.answer, key.id, wall)
         self._ledger.polled(key)
-        surroundings = self._decide_account(key, seen, answered.asked_at, now)
+        budget = self._pollers[key.api].budget(answered.answer)
+        if budget is not None:
+            self._accounts.spread(key.api, budget)
+        surroundings = self._accounts.decide(key, seen, answered.asked_at, now)
         before = self._known.states[key]
         decision = decide_watch(watch, before, seen, surroundings, now=now, wall=wall)
         if decision.record:
@@ -227,39 +229,13 @@ class Keeper:
         self._log(watch, before, seen, decision)
         if is_over(decision.after, watch, now):
             self._table.drop([key])
-        not_before = seen.retry_after or 0.0 if isinstance(seen, FailedPoll) else 0.0
-        return _Landing(key, wait_after(seen, decision.after, watch.rules, self._chance), not_before)
+        wait = wait_after(seen, decision.after, watch.rules, self._chance)
+        if not isinstance(seen, FailedPoll):
+            return _Landing(key, wait)
+        has_answer = seen.http_status is not None and seen.failure is not Failure.THROTTLED
+        return _Landing(key, wait, seen.retry_after or 0.0, has_answer)
 
-    def _decide_account(self, key: Key, seen: Observation | FailedPoll, asked_at: float, now: float) -> Surroundings:
-        before = self._known.accounts.get(key.api, AccountState())
-        hold = 0.0
-        if isinstance(seen, FailedPoll) and seen.failure is Failure.THROTTLED:
-            hold = hold_after(seen, before.throttled, self._chance)
-            self._table.hold(key, hold)
-            level = logging.DEBUG if before.throttled else logging.WARNING
-            event(logger, level, "account held", api=key.api, seconds=hold, reason=seen.reason)
-        watches = self._table.watches(key.api)
-        config = self._configured()
-        decision = decide_account(
-            before, key, seen, api=config.apis[key.api], watches=watches, asked_at=asked_at, hold=hold, now=now
-        )
-        self._known.accounts[key.api] = decision.after
-        if decision.began is not None:
-            self._table.probe(key.api)
-            self._forgive_failures(key.api)
-            self.begin_incident(decision.began)
-        if decision.ended is not None:
-            self._table.all_due(key.api)
-            self.end_incident(decision.ended.kind, decision.ended.subject)
-        if decision.check:
-            self._table.ask_another(key, rather=decision.after.answered_by)
-        return Surroundings(
-            watches=watches,
-            others_answered_at=decision.after.answered_beside(key),
-            in_trouble=decision.after.incident is not None,
-        )
-
-    def _forgive_failures(self, api: str) -> None:
+    def forgive_failures(self, api: str) -> None:
         """What failed before an account's incident was the account's trouble too: no watch is to be told for it, nor
         after a restart.
         """
@@ -315,6 +291,10 @@ class Keeper:
         notice = incident_notice(incident, self._clock.wall())
         owed = [] if known is not None else [(notice, () if announced else self._audience.of_incident(incident))]
         self._ledger.owe(lambda now: self._store.open_incident(incident, owed, now))
+
+    def reach_out(self) -> None:
+        """Something is reached again by this machine: the channels are tried at once."""
+        self._lanes.try_again()
 
     def end_incident(self, kind: IncidentKind, subject: str) -> None:
         """Close an incident and tell the operators; nothing happens where there is none."""
@@ -381,6 +361,7 @@ class Keeper:
         self._learn(added, removed)
         before, self._config, self._pollers = self._config, config, pollers
         self._audience = Audience(config, addresses)
+        self._accounts.configure(config.apis)
         self._settle_incidents({} if before is None else before.apis)
         changed = [key for key, watch in known.watches.items() if key in new and new[key].rules != watch.rules]
         known.watches = new
@@ -432,7 +413,7 @@ class Keeper:
             changed = apis.get(name)
             if changed is not None and (changed.token, changed.base_url) == (api.token, api.base_url):
                 continue
-            self._known.accounts.pop(name, None)
+            self._accounts.forget(name)
             self._known.renewed[name] = self._clock.steady()
             if changed is not None:
                 self.end_incident(IncidentKind.API, name)
@@ -456,6 +437,5 @@ class Keeper:
         for (kind, subject), incident in list(self._known.incidents.items()):
             if kind in (IncidentKind.CONFIG, IncidentKind.STORE):
                 self.end_incident(kind, subject)
-            elif kind is IncidentKind.API:
-                self._known.accounts[subject] = AccountState(incident=incident)
-                self._table.probe(subject, first_wait=0.0)
+            elif kind in (IncidentKind.API, IncidentKind.NETWORK):
+                self._accounts.resume(incident)

@@ -1,0 +1,131 @@
+"""What the keeper makes of trouble that is not one account's, and of what an API says of its limit."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from notifier.model import Incident, IncidentKind, Key
+from notifier.service.keeper import Answered
+from notifier.transport import Kind, TransportError
+from tests.builders import an_api
+from tests.standins.api import Answer, plain, problem
+from tests.test_service_keeper import START, Bench, running, watch
+
+HERE, THERE = an_api("here", rate=1000.0), an_api("there", rate=1000.0)
+TWO = [watch("a"), watch("b", api="there")]
+
+
+@contextmanager
+def two_accounts(folder: Path) -> Iterator[Bench]:
+    with running(folder, TWO, [HERE, THERE]) as bench:
+        yield bench
+
+
+def unreachable(bench: Bench, prediction_id: str, api: str, kind: Kind = Kind.RESOLVE) -> None:
+    error = TransportError(kind, f"DNS: Could not resolve host: {api}.example")
+    bench.keeper.put(Answered(Key(api, prediction_id), bench.now, error))
+    bench.settle()
+
+
+def open_incidents(bench: Bench) -> list[tuple[str, str]]:
+    return [(each.kind.value, each.subject) for each in bench.store.open_incidents()]
+
+
+def test_nothing_being_reached_is_one_incident_of_this_machine_and_no_watch_is_unreachable(tmp_path: Path) -> None:
+    with two_accounts(tmp_path) as bench:
+        for _ in range(4):
+            unreachable(bench, "a", "here")
+            unreachable(bench, "b", "there", Kind.NO_ROUTE)
+            bench.now += 30
+        assert open_incidents(bench) == []
+        unreachable(bench, "a", "here")
+        assert open_incidents(bench) == [("network", "this machine")]
+        assert bench.table.take() == []  # it is only probed, after a while
+        bench.answer("b", plain("b", "processing"), api="there")
+        assert open_incidents(bench) == []
+        assert sorted(bench.table.take()) == [("here", "a"), ("there", "b")]
+        assert [event for event, _, _ in bench.events()] == ["incident", "incident_over"]
+        assert bench.store.load_states(bench.now)[Key("here", "a")].failures == 0
+
+
+def test_an_account_whose_name_alone_is_not_found_is_that_accounts_trouble(tmp_path: Path) -> None:
+    three = [watch("a"), watch("c"), watch("d"), watch("b", api="there")]
+    with running(tmp_path, three, [HERE, THERE]) as bench:
+        for _ in range(8):
+            bench.answer("b", plain("b", "processing"), api="there")
+            for name in "acd":
+                unreachable(bench, name, "here")
+            bench.now += 30
+        assert open_incidents(bench) == [("api", "here")]
+
+
+def test_an_account_that_was_not_asked_since_is_asked_before_anybody_is_blamed(tmp_path: Path) -> None:
+    with two_accounts(tmp_path) as bench:
+        bench.answer("b", plain("b", "processing"), api="there")
+        bench.table.take()
+        for api, name in (("here", "a"), ("there", "b")):
+            bench.table.land(Key(api, name), 3000.0)
+        bench.now += 1
+        unreachable(bench, "a", "here")
+        assert bench.table.take() == []
+        bench.now += 61
+        unreachable(bench, "a", "here")
+        assert ("there", "b") in bench.table.take()
+        assert open_incidents(bench) == []
+
+
+def test_an_incident_of_this_machine_is_taken_up_after_a_restart_and_probed_at_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, TWO, [HERE, THERE])
+    try:
+        incident = Incident(IncidentKind.NETWORK, "this machine", START - 600, "DNS")
+        bench.store.open_incident(incident, [], START)
+        bench.keeper.resume_incidents([incident])
+        bench.keeper.start()
+        assert len(bench.table.take()) == 2  # one each
+        bench.answer("a", plain("a", "processing"))
+        assert open_incidents(bench) == []
+        assert [event for event, _, _ in bench.events()] == ["incident_over"]
+    finally:
+        bench.close()
+
+
+def test_a_channel_that_waits_to_be_tried_again_is_tried_when_this_machine_reaches_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[None] = []
+    with two_accounts(tmp_path) as bench:
+        monkeypatch.setattr(bench.lanes, "try_again", lambda: tried.append(None))
+        for _ in range(6):
+            unreachable(bench, "a", "here")
+            unreachable(bench, "b", "there")
+            bench.now += 30
+        assert tried == []
+        bench.answer("a", problem(503))
+        assert tried == [None]
+
+
+def with_limit(answer: Answer, remaining: str, reset: str) -> Answer:
+    limit = {"ratelimit-remaining": remaining, "ratelimit-reset": reset}
+    return dataclasses.replace(answer, headers={**answer.headers, **limit})
+
+
+def test_what_an_api_has_left_slows_the_account_down_until_it_has_more(tmp_path: Path) -> None:
+    with running(tmp_path, [watch(name, interval=1.0) for name in "abcdefgh"]) as bench:
+        assert len(bench.table.take()) == 8
+        bench.answer("a", with_limit(plain("a", "processing"), "2", "10"))
+        for name in "bcdefgh":
+            bench.answer(name, plain(name, "processing"))
+        load = bench.table.load("here")
+        assert load is not None
+        assert load.allowed == pytest.approx(0.2)
+        bench.now += 1
+        assert len(bench.table.take()) == 1
+        bench.answer("b", with_limit(plain("b", "processing"), "59999", "1"))
+        load = bench.table.load("here")
+        assert load is not None
+        assert load.allowed == pytest.approx(1000.0)
