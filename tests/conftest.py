@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from notifier.transport import Transport
 from tests.standins.api import ApiStandIn
 from tests.standins.slack import SlackStandIn
+
+settings.register_profile("long", max_examples=250_000, suppress_health_check=list(HealthCheck))
+
 
 SETTINGS = (
     "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY",

@@ -1,4 +1,7 @@
-"""Whatever the bytes are: reading never raises, never invents an end, and lets nothing harmful through."""
+"""Whatever the bytes are: reading never raises, never invents an end, and lets nothing harmful through.
+
+`pytest --hypothesis-profile long -n 0 tests/test_poll_fuzz.py` tries over a million of them.
+"""
 
 from __future__ import annotations
 
@@ -95,13 +98,13 @@ def final_words_in(value: Any) -> bool:
     return isinstance(value, list) and any(final_words_in(inner) for inner in value)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 @given(st.binary(max_size=200), codes, headers)
 def test_no_bytes_make_it_raise(content: bytes, code: int, extra: dict[str, str]) -> None:
     assert isinstance(read_bytes(content, code, extra), FailedPoll)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(values | objects, codes, headers)
 def test_no_json_makes_it_raise_or_invent_an_end(value: Any, code: int, extra: dict[str, str]) -> None:
     result = read_bytes(json.dumps(value).encode(), code, extra)
@@ -110,7 +113,7 @@ def test_no_json_makes_it_raise_or_invent_an_end(value: Any, code: int, extra: d
         assert result.status not in FINAL or final_words_in(value)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(small_objects, small_objects, small_objects)
 def test_no_task_makes_it_raise_or_invent_an_end(body: Any, task: Any, inner: Any) -> None:
     value = body | {"data": task | {"data": inner}}
@@ -118,7 +121,7 @@ def test_no_task_makes_it_raise_or_invent_an_end(body: Any, task: Any, inner: An
     assert not isinstance(result, Observation) or result.status not in FINAL or final_words_in(value)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 @given(st.data())
 def test_no_part_of_an_answer_is_taken_for_the_whole(data: st.DataObject) -> None:
     whole = json.dumps({"id": "x", "status": "succeeded", "output": ["https://a.example/b"], "error": None}).encode()
@@ -126,7 +129,7 @@ def test_no_part_of_an_answer_is_taken_for_the_whole(data: st.DataObject) -> Non
     assert isinstance(read_bytes(part), FailedPoll)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 @given(st.data())
 def test_no_flipped_byte_makes_it_raise(data: st.DataObject) -> None:
     whole = bytearray(json.dumps({"id": "x", "status": "processing", "error": {"message": "a"}, "logs": "b"}).encode())

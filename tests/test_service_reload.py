@@ -308,13 +308,14 @@ def test_an_edit_that_is_applied_late_does_not_undo_a_later_one(tmp_path: Path, 
 # --- clocks, and ends --------------------------------------------------------------------------------------------
 
 
-def test_a_wall_clock_that_is_set_back_an_hour_silences_nothing(
-    tmp_path: Path, api: ApiStandIn, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+def test_a_wall_clock_that_is_set_back_or_forward_an_hour_silences_nothing_and_makes_no_storm(
+    tmp_path: Path, api: ApiStandIn, monkeypatch: pytest.MonkeyPatch, step: float
 ) -> None:
     class Stepped(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = UTC) -> Self:
-            return super().now(tz) - timedelta(hours=1)
+            return super().now(tz) + timedelta(seconds=step)
 
     api.script("a", [plain("a", "processing")])
     with running(tmp_path, config(api, "a", interval="2s")) as daemon:
@@ -322,8 +323,9 @@ def test_a_wall_clock_that_is_set_back_an_hour_silences_nothing(
         until(lambda: bool(daemon.service._table.seconds_to(Key("here", "a"))))  # it has landed: nothing else will wake
         monkeypatch.setattr(apscheduler.schedulers.base, "datetime", Stepped)
         monkeypatch.setattr(notifier.schedule.clockwork, "datetime", Stepped)
-        daemon.wall_step = -3600.0
-        api.wait_for(2, timeout=5)
+        daemon.wall_step = step
+        first, *_, last = api.wait_for(4, timeout=12)
+        assert last.time - first.time == pytest.approx(6.0, abs=1.0)
 
 
 def test_a_slow_read_of_the_configuration_does_not_hold_up_the_end(
