@@ -5,6 +5,7 @@ this machine, `passes` about who hears.
 """
 
 from notifier.decide.account import AccountDecision, AccountState, decide_account, unreached
+from notifier.decide.means import shortfall
 from notifier.decide.network import NetworkDecision, decide_network
 from notifier.decide.notices import given_up_notice, incident_notice, incident_over_notice, notice_id, passes
 from notifier.decide.watch import Decision, Surroundings, decide_watch, is_over
@@ -24,5 +25,6 @@ __all__ = [
     "is_over",
     "notice_id",
     "passes",
+    "shortfall",
     "unreached",
 ]
