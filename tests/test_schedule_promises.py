@@ -68,9 +68,11 @@ class Table(RuleBasedStateMachine):
         end = self.now + seconds
         while self.sleeps_until <= end or self.woken:
             if not self.woken:
-                # An instant before the sleeper wakes nothing was due, or it would be late.
-                self.now = max(self.now, self.sleeps_until - GATHER - NOTHING)
-                self._take(promised=False)
+                # An instant before the sleeper wakes nothing was due, or it would be late; by GATHER it may be.
+                before = self.sleeps_until - GATHER - NOTHING
+                if self.now <= before:
+                    self.now = before
+                    self._take(promised=False)
                 self.now = self.sleeps_until
             self.woken = False
             self._take(promised=True)
