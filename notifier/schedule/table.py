@@ -184,6 +184,7 @@ class DueTable:
         with self._lock:
             account = self._accounts[key.api]
             account.hold(account.rows.get(key), seconds, self._monotonic())
+        self._wake_if_earlier()  # the scout that was waited for has come back with nothing
 
     def spread(self, api: str, remaining: float, seconds: float) -> None:
         """The API grants this account so many more requests for so many seconds: start no more, and start them
