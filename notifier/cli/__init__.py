@@ -125,7 +125,7 @@ def run(log_level: str) -> None:
 @_config_option
 def check() -> None:
     """Check the configuration and the store; print every mistake, or a summary."""
-    from notifier.cli import draw
+    from notifier.cli import data, draw
     from notifier.service import load_config
     from notifier.store import Store
 
@@ -134,8 +134,8 @@ def check() -> None:
     except ConfigError as error:
         click.echo(str(error))
         sys.exit(error.exit_code)
-    Store.check(configuration.store)
-    draw.summary(configuration)
+    known = Store.check(configuration.store)
+    draw.summary(configuration, data.latencies(configuration) if known else {})
 
 
 @cli.command()

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from notifier import channels
-from notifier.model import Address, Config, FailedPoll, Incident, IncidentKind, Observation, Watch
-from notifier.store import Store, WatchRow, is_running
+from notifier.decide import shortfall
+from notifier.model import Address, Api, Config, FailedPoll, Incident, IncidentKind, Observation, Watch
+from notifier.store import AccountRow, Store, WatchRow, is_running
 
 JSON = dict[str, Any]
 
@@ -27,6 +28,7 @@ def status(config: Config) -> JSON:
         known = {row.key: row for row in store.watches_overview()}
         fares = {row.name: row for row in store.channels_overview()}
         incidents = store.open_incidents()
+        busy = {row.name: row for row in store.accounts_overview()}
     rows = []
     for name in dict.fromkeys((*config.channels, *fares)):
         row = fares.get(name)
@@ -44,6 +46,7 @@ def status(config: Config) -> JSON:
     return {
         "as_of": moment(time.time()),
         "running": is_running(config.store),
+        "accounts": [_account(config, api, busy.get(name)) for name, api in config.apis.items()],
         "watches": [_watch(watch, known.get(watch.key)) for watch in config.watches],
         "channels": rows,
         "incidents": [
@@ -51,6 +54,30 @@ def status(config: Config) -> JSON:
             for each in incidents
         ],
     }
+
+
+def _account(config: Config, api: Api, row: AccountRow | None) -> JSON:
+    """How busy the daemon has last found an account; what it asks for by the list, where there was none yet."""
+    latency = row.latency if row else None
+    asked = row.asked if row else asked_for(config, api.name)
+    return {
+        "name": api.name,
+        "asked": round(asked, 4),
+        "allowed": round(row.allowed if row else api.rate, 4),
+        "latency": None if latency is None else round(latency, 3),
+        "shortfall": shortfall(asked=asked, rate=api.rate, concurrency=api.concurrency, latency=latency),
+    }
+
+
+def asked_for(config: Config, name: str) -> float:
+    """Polls per second that an account's whole list asks for."""
+    return sum(1.0 / watch.rules.interval for watch in config.watches if watch.key.api == name)
+
+
+def latencies(config: Config) -> dict[str, float]:
+    """How long a poll of each account takes, in seconds, as far as a daemon has noted it. Raises StoreError."""
+    with Store.open(config.store, create=False) as store:
+        return {row.name: row.latency for row in store.accounts_overview() if row.latency is not None}
 
 
 def _watch(watch: Watch, row: WatchRow | None) -> JSON:

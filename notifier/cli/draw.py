@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from notifier.cli.data import moment
+from notifier.cli.data import asked_for, moment
+from notifier.decide import shortfall
 from notifier.model import FINAL, Config, FailedPoll, Observation
 
 JSON = dict[str, Any]
@@ -107,8 +108,8 @@ def _indented(console: Console, text: Text) -> None:
         console.print(Text("    ") + part)
 
 
-def summary(config: Config) -> None:
-    """What `check` says of a good configuration."""
+def summary(config: Config, latency: Mapping[str, float]) -> None:
+    """What `check` says of a good configuration. `latency` is how long a poll of an account takes, where known."""
     console = _console()
     console.print(
         f"[green]{escape(str(config.path))} is fine[/green]: {_many(len(config.watches), 'watch', 'watches')}, "
@@ -116,10 +117,11 @@ def summary(config: Config) -> None:
     )
     rows: list[Row] = []
     for name, api in config.apis.items():
-        intervals = [watch.rules.interval for watch in config.watches if watch.key.api == name]
-        asked = sum(1.0 / interval for interval in intervals)
-        note = [Text(f"more than `rate`: intervals stretch {asked / api.rate:.3g} times", style="yellow")]
-        rows.append(((name, str(len(intervals)), _number(asked), _number(api.rate)), note if asked > api.rate else []))
+        watches = sum(watch.key.api == name for watch in config.watches)
+        asked = asked_for(config, name)
+        behind = shortfall(asked=asked, rate=api.rate, concurrency=api.concurrency, latency=latency.get(name))
+        note = [Text(behind, style="yellow")] if behind else []
+        rows.append(((name, str(watches), _number(asked), _number(api.rate)), note))
     _grid(console, "", ("account", "watches", "polls/s asked", "allowed"), rows)
     channels = ", ".join(config.channels)
     console.print(f"channels: {escape(channels)}; operators: {escape(', '.join(config.operators))}")
@@ -141,6 +143,9 @@ def status(found: JSON) -> None:
     running = "[green]the daemon is running[/green]" if found["running"] else "[red]the daemon is not running[/red]"
     console.print(f"{found['as_of']}: {running}\n")
     _watches(console, found["watches"], running=found["running"])
+    for account in found["accounts"]:
+        if account["shortfall"]:
+            console.print(Text(f"account {account['name']} cannot keep up: {account['shortfall']}\n", style="yellow"))
     rows: list[Row] = [
         (
             (

@@ -6,11 +6,20 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from notifier.decide import AccountDecision, AccountState, Surroundings, decide_account, decide_network, unreached
+from notifier.decide import (
+    AccountDecision,
+    AccountState,
+    Surroundings,
+    decide_account,
+    decide_network,
+    shortfall,
+    unreached,
+)
 from notifier.logs import event
 from notifier.model import Api, FailedPoll, Failure, Incident, IncidentKind, Key, Observation
 from notifier.poll import Budget
 from notifier.schedule import DueTable, hold_after
+from notifier.store import AccountRow
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +51,8 @@ class Accounts:
         """That, and since when, this machine reaches nothing at all."""
         self._short: set[str] = set()
         """Accounts whose API grants less than their rate."""
+        self._behind: set[str] = set()
+        """Accounts whose watchlist asks for more than can be done."""
 
     def configure(self, apis: Mapping[str, Api]) -> None:
         """Go by these accounts from now on."""
@@ -69,6 +80,22 @@ class Accounts:
         if is_short and name not in self._short:
             event(logger, logging.INFO, "account slowed", api=name, remaining=budget.remaining, seconds=budget.seconds)
         (self._short.add if is_short else self._short.discard)(name)
+
+    def report(self) -> list[AccountRow]:
+        """How busy each account is. That one cannot keep up with its watchlist is logged once, and its end."""
+        found = []
+        for name, api in self._apis.items():
+            load = self._table.load(name)
+            if load is None:
+                continue
+            found.append(AccountRow(name, load.asked, load.allowed, load.latency))
+            behind = shortfall(asked=load.asked, rate=api.rate, concurrency=api.concurrency, latency=load.latency)
+            if behind and name not in self._behind:
+                event(logger, logging.WARNING, "account cannot keep up", api=name, asked=load.asked, why=behind)
+            elif not behind and name in self._behind:
+                event(logger, logging.INFO, "account keeps up again", api=name)
+            (self._behind.add if behind else self._behind.discard)(name)
+        return found
 
     def decide(self, key: Key, seen: Observation | FailedPoll, asked_at: float, now: float) -> Surroundings:
         """What a poll shows about its account, with all that follows from it but for the watch itself."""

@@ -331,7 +331,7 @@ class Keeper:
         self._tell_of_store()
 
     def _write_polls(self) -> None:
-        self._ledger.write_polls(self._known.states, self._table.seconds_to)
+        self._ledger.write_polls(self._known.states, self._table.seconds_to, self._accounts.report())
         self._tell_of_store()
 
     def _tell_of_store(self) -> None:

@@ -10,7 +10,7 @@ from notifier.deliver import Lanes
 from notifier.errors import StoreWriteError
 from notifier.logs import event
 from notifier.model import Address, Clock, Delivery, Incident, IncidentKind, Key, State
-from notifier.store import Change, Polled, Store
+from notifier.store import AccountRow, Change, Polled, Store
 
 logger = logging.getLogger(__name__)
 
@@ -103,8 +103,13 @@ class Ledger:
         """Whether it is time for `write_polls`: not while what matters more cannot be written."""
         return bool(self._polls) and not self._changes and not self._writes and time.monotonic() >= self._next_polls
 
-    def write_polls(self, states: Mapping[Key, State], seconds_to: Callable[[Key], float | None]) -> None:
-        """Write when the watches were polled, how their polls fail, and when they are due next."""
+    def write_polls(
+        self,
+        states: Mapping[Key, State],
+        seconds_to: Callable[[Key], float | None],
+        accounts: Iterable[AccountRow] = (),
+    ) -> None:
+        """Write when the watches were polled, how their polls fail, when they are due next; how busy accounts are."""
         self._next_polls = time.monotonic() + POLLS_EVERY
         wall = self._clock.wall()
         rows = []
@@ -113,7 +118,7 @@ class Ledger:
             if key in states:
                 rows.append(Polled(key, states[key], last_polled, None if seconds is None else wall + seconds))
         try:
-            self._store.touch(rows)
+            self._store.touch(rows, accounts)
         except StoreWriteError as error:
             self._note_trouble(error)
             return

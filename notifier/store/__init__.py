@@ -14,6 +14,7 @@ The SQLAlchemy, SQLite and Alembic of this program stay behind this package.
 from notifier.store.core import Store
 from notifier.store.opening import database_path, is_running
 from notifier.store.rows import (
+    AccountRow,
     Change,
     ChannelRow,
     DeliveryRow,
@@ -27,6 +28,7 @@ from notifier.store.rows import (
 )
 
 __all__ = [
+    "AccountRow",
     "Change",
     "ChannelRow",
     "DeliveryRow",

@@ -69,12 +69,13 @@ class Store:
         return store
 
     @staticmethod
-    def check(url: str) -> None:
+    def check(url: str) -> bool:
         """Raise StoreError where a daemon could not use the store that the URL names, or not create it.
 
-        The whole file is checked, and whether what a daemon writes to may be written. Creates nothing.
+        The whole file is checked, and whether what a daemon writes to may be written. Creates and changes nothing.
+        Returns whether there is a store that can be read as it is: not where it is still to be brought up to date.
         """
-        opening.examine(opening.database_path(url))
+        return opening.examine(opening.database_path(url))
 
     def _take_over(self, now: float) -> None:
         with self._write() as connection:
@@ -158,12 +159,13 @@ class Store:
             watches.save(connection, ((change.key, change.state) for change in changes))
             return outbox.add(connection, (owed for change in changes for owed in change.notices), now)
 
-    def touch(self, polled: Iterable[rows.Polled]) -> None:
+    def touch(self, polled: Iterable[rows.Polled], accounts: Iterable[rows.AccountRow] = ()) -> None:
         """Write when these watches were polled and how their polls fail, and nothing else of their states: what
         `record` could not write must not become known without its notices. Unrecorded watches are passed over.
         """
         with self._write() as connection:
             watches.touch(connection, polled)
+            upkeep.note_accounts(connection, accounts)
 
     def keep_listed(self, keys: Collection[Key], now: float) -> list[Key]:
         """Note that the list is `keys`, all of it: other watches are noted as removed, these as listed.
@@ -285,6 +287,11 @@ class Store:
         """Every channel that has deliveries waiting or given up, or ever took or refused a message, by name."""
         with self._read() as connection:
             return outbox.channels_overview(connection)
+
+    def accounts_overview(self) -> list[rows.AccountRow]:
+        """How busy each account was when a daemon last noted it, by name."""
+        with self._read() as connection:
+            return upkeep.accounts_overview(connection)
 
     def history(self, prediction_id: str | None, limit: int | None) -> list[rows.HistoryRow]:
         """The newest `limit` notices (without one, every notice), of one prediction (on any account) or of all, with

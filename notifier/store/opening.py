@@ -147,8 +147,11 @@ def prepare(path: Path, *, daemon: bool, create: bool) -> bool:
         return True
 
 
-def examine(path: Path) -> None:
-    """Raise StoreError where a daemon could not use the file at `path`, or not create it. Creates nothing."""
+def examine(path: Path) -> bool:
+    """Raise StoreError where a daemon could not use the file at `path`, or not create it. Creates nothing.
+
+    Returns whether there is a store of this version.
+    """
     with files.explained(path), sqlite.explained(path):
         found = _look(path, thorough=True)
         marker = _read_marker(path)
@@ -167,6 +170,7 @@ def examine(path: Path) -> None:
                 # Asked for, not tried: root's rights, say, end at a file system that is mounted read-only.
                 number = errno.EROFS if os.statvfs(file).f_flag & os.ST_RDONLY else errno.EACCES
                 raise OSError(number, os.strerror(number), str(file))
+    return found.usable
 
 
 def _look(path: Path, *, thorough: bool) -> _Found:

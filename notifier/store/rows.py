@@ -66,6 +66,19 @@ class ChannelRow:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountRow:
+    """How busy an account was when it was last noted."""
+
+    name: str
+    asked: float
+    """Polls per second that the intervals of its watches add up to."""
+    allowed: float
+    """Polls per second that could start."""
+    latency: float | None
+    """Seconds that a poll took, on average; None before the first."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryRow:
     """What became of one delivery, for `history`."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """The number of the newest step in `migrations/versions`; also the database's `user_version`."""
 
 metadata = MetaData()
@@ -115,4 +115,16 @@ channels = Table(
     Column("last_sent", Float),
     Column("failing_since", Float),
     comment="How each address fares.",
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("name", String, primary_key=True),
+    # Polls per second that its watches ask for, and that may start.
+    Column("asked", Float, nullable=False),
+    Column("allowed", Float, nullable=False),
+    # Seconds that a poll takes.
+    Column("latency", Float),
+    comment="How busy each account is; written now and then.",
 )

@@ -5,12 +5,16 @@ Each function works within a transaction that the caller holds.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import asdict
+
 from sqlalchemy import Connection, Table, delete, exists, func, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from notifier.model import Incident, IncidentKind
 from notifier.store import sqlite
-from notifier.store.tables import channels, deliveries, incidents, notices, watches
+from notifier.store.rows import AccountRow
+from notifier.store.tables import accounts, channels, deliveries, incidents, notices, watches
 
 KEPT_FOR = 90 * 86400.0
 """Seconds that a delivery is kept after its end, and what is known of a watch after its removal."""
@@ -21,6 +25,7 @@ LONGEST_WAIT = 3600.0
 _AT_ONCE = 5000
 """How many rows one transaction deletes, so that nobody waits long for the write lock."""
 
+_NOTE_ACCOUNT = sqlite.upsert(accounts, ["asked", "allowed", "latency"])
 _OPEN = sqlite.upsert(incidents, ["since", "detail", "count"])
 
 
@@ -50,6 +55,18 @@ def open_incidents(connection: Connection) -> list[Incident]:
         Incident(IncidentKind(kind), subject, since, detail, count)
         for kind, subject, since, detail, count in connection.execute(query)
     ]
+
+
+def note_accounts(connection: Connection, noted: Iterable[AccountRow]) -> None:
+    """Write how busy these accounts are."""
+    for row in noted:
+        connection.execute(_NOTE_ACCOUNT, asdict(row))
+
+
+def accounts_overview(connection: Connection) -> list[AccountRow]:
+    """How busy each account was when that was last written, by name."""
+    columns = (accounts.c.name, accounts.c.asked, accounts.c.allowed, accounts.c.latency)
+    return [AccountRow(*row) for row in connection.execute(select(*columns).order_by(accounts.c.name))]
 
 
 def pull_back(connection: Connection, now: float) -> None:
