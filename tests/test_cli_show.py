@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from notifier.model import Address, Event, Incident, IncidentKind, Key, Notice, State
-from notifier.store import Change, Store
+from notifier.store import AccountRow, Change, Store
 
 ERROR = "CUDA out of memory. " + "Tried to allocate 20.00 MiB (GPU 0; 39.39 GiB total capacity) " * 3 + "the end"
 NAMED, PLAIN, TROUBLED = (Key("cometapi", id_) for id_ in ("rrr4z55ocneqzikepnug6xezpe", "plain1", "troubled1"))
@@ -163,6 +163,20 @@ def test_json_tells_what_is_over_from_what_was_let_go_and_why_a_channel_fails(fo
         ("mail", "SMTP 451 try later"),
     ]
     assert found["incidents"][0]["subject"] == "mail o…l@example.com"
+
+
+def test_status_and_check_say_when_more_is_asked_for_than_can_be_done(folder: Path) -> None:
+    busy = AccountRow("cometapi", asked=0.1, allowed=10.0, latency=9000.0)
+    said = "at 9e+03 s a poll, 900 would be in flight and `concurrency` is 256: intervals stretch 3.52 times"
+    assert "cannot keep up" not in piped(folder, "status").stdout
+    assert "stretch" not in piped(folder, "check").stdout
+    with Store.open(f"sqlite:///{folder}/state/notifier.db", daemon=True) as store:
+        store.touch([], [busy])
+    assert f"account cometapi cannot keep up: {said}\n" in piped(folder, "status").stdout
+    assert f"    {said}\n" in piped(folder, "check").stdout
+    assert json.loads(piped(folder, "status", "--json").stdout)["accounts"] == [
+        {"name": "cometapi", "asked": 0.1, "allowed": 10.0, "latency": 9000.0, "shortfall": said}
+    ]
 
 
 @pytest.mark.parametrize("arguments", [("status",), ("history", "--json"), ("schema",), ("check",)])

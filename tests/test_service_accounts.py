@@ -129,3 +129,24 @@ def test_what_an_api_has_left_slows_the_account_down_until_it_has_more(tmp_path:
         load = bench.table.load("here")
         assert load is not None
         assert load.allowed == pytest.approx(1000.0)
+
+
+def test_an_account_that_cannot_keep_up_is_logged_once_and_noted_for_status(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    slow = an_api("here", rate=1000.0, concurrency=2)
+    with running(tmp_path, [watch(name, interval=1.0) for name in "abcdefgh"], [slow]) as bench:
+        for _ in range(3):
+            taken = bench.table.take()
+            assert len(taken) == 2
+            bench.now += 3
+            for key in taken:
+                bench.answer(key.id, plain(key.id, "processing"))
+        with caplog.at_level("WARNING"):
+            for _ in range(2):
+                bench.keeper.post(bench.keeper._write_polls)
+                bench.settle()
+        (row,) = bench.store.accounts_overview()
+        assert (row.name, row.asked, row.allowed, row.latency) == ("here", 8.0, 1000.0, 3.0)
+        (said,) = [record.getMessage() for record in caplog.records]
+        assert said.startswith('account cannot keep up api=here asked=8 why="at 3 s a poll, 24 would be in flight')
