@@ -143,3 +143,41 @@ def test_each_recipient_is_reported_for_itself(bench: Bench) -> None:
     bench.run(HOUR, [bench.lane, lane])
     assert bench.states() == {"a": ("given_up", 3), "b": ("sent", 1)}
     assert [said for said, _ in bench.reports.said] == ["team never took 1: HTTP 503"]
+
+
+# --- what keeps messages from all channels is over ---------------------------------------------------------------
+
+
+def test_a_channel_that_fails_is_tried_at_once_when_it_may_work_again(bench: Bench) -> None:
+    bench.wire.script = [DOWN] * 4
+    bench.tell("a")
+    bench.run(300)  # the next probe is due ten minutes after the last
+    sent = len(bench.wire.sent)
+    bench.lane.try_again()
+    bench.run(1)
+    assert len(bench.wire.sent) == sent + 1
+
+
+def test_an_incident_that_outlasts_what_it_was_taken_for_is_reported_again(bench: Bench) -> None:
+    bench.wire.rule = lambda words: DOWN
+    bench.tell("a")
+    bench.run(700)
+    before = list(bench.reports.said)
+    bench.lane.try_again()
+    bench.run(1)
+    assert bench.reports.said[len(before) :] == before
+    bench.wire.rule = lambda words: None
+    bench.lane.try_again()
+    bench.run(1)
+    bench.lane.try_again()
+    bench.run(60)
+    assert len(bench.reports.said) == 2 * len(before) + 1
+
+
+def test_to_try_again_a_channel_that_works_changes_nothing(bench: Bench) -> None:
+    bench.tell("a")
+    bench.run(1)
+    bench.lane.try_again()
+    bench.run(1)
+    assert len(bench.wire.sent) == 1
+    assert bench.reports.said == []

@@ -150,3 +150,19 @@ def test_an_account_that_cannot_keep_up_is_logged_once_and_noted_for_status(
         assert (row.name, row.asked, row.allowed, row.latency) == ("here", 8.0, 1000.0, 3.0)
         (said,) = [record.getMessage() for record in caplog.records]
         assert said.startswith('account cannot keep up api=here asked=8 why="at 3 s a poll, 24 would be in flight')
+
+
+def test_while_this_machine_reaches_nothing_no_channel_is_an_incident(tmp_path: Path) -> None:
+    failing = Incident(IncidentKind.CHANNEL, "team", START, "cannot resolve hooks.slack.com")
+    with two_accounts(tmp_path) as bench:
+        for _ in range(6):
+            unreachable(bench, "a", "here")
+            unreachable(bench, "b", "there")
+            bench.now += 30
+        bench.keeper.post(lambda: bench.keeper.begin_incident(failing))
+        bench.settle()
+        assert open_incidents(bench) == [("network", "this machine")]
+        bench.answer("a", problem(503))
+        bench.keeper.post(lambda: bench.keeper.begin_incident(failing))
+        bench.settle()
+        assert open_incidents(bench) == [("channel", "team")]

@@ -74,6 +74,8 @@ class Lane:
         self._failing_since = failing_since
         """Since when the channel has taken nothing that it was given."""
         self._incident_open = incident_open
+        self._report_again = False
+        """Whether an incident that was reported is to be reported once more: it may have been taken for another's."""
         self._reason = ""
         """Of the last failed attempt, until one succeeds."""
         self._gone = 0
@@ -217,10 +219,13 @@ class Lane:
         before, self._settings = self._settings, self._newest
         if self._settings.channel.rate != before.channel.rate:
             self._turn_at = None
-        again = self._again.is_set()
-        self._again.clear()
-        if self._settings.channel != before.channel or (again and self._failing_since is not None):
+        if self._settings.channel != before.channel:
             self._begin_anew()
+        if self._again.is_set():
+            self._again.clear()
+            if self._failing_since is not None:
+                self._begin_anew()
+                self._report_again, self._reason = self._incident_open, ""
 
     def _begin_anew(self) -> None:
         """At a new start and after a change, which may have mended it, a channel that fails is probed at once, and then
@@ -301,6 +306,7 @@ class Lane:
         self._failures, self._failing_since, self._reason, self._gone = 0, None, "", 0
         self._another, self._gave_up_meanwhile = False, []
         self._refused.clear()
+        self._report_again = False
         if self._incident_open:
             self._incident_open = False
             self._incidents.channel_works(self.address)
@@ -409,12 +415,13 @@ class Lane:
             return float("inf")
         if self._gone == SURELY_GONE:
             return self._failing_since
-        return float("inf") if self._incident_open else self._failing_since + self._settings.channel.incident_after
+        is_known = self._incident_open and not self._report_again
+        return float("inf") if is_known else self._failing_since + self._settings.channel.incident_after
 
     def _report_if_failing_long(self, now: float, waiting: Sequence[Delivery]) -> None:
         if self._failing_since is not None and waiting and now >= self._incident_at():
             held = self._held()
-            self._incident_open = True
+            self._incident_open, self._report_again = True, False
             self._gone += self._gone == SURELY_GONE  # reported now
             self._incidents.channel_fails(self.address, self._failing_since, self._reason, held)
 

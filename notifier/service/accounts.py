@@ -54,6 +54,11 @@ class Accounts:
         self._behind: set[str] = set()
         """Accounts whose watchlist asks for more than can be done."""
 
+    @property
+    def is_offline(self) -> bool:
+        """Whether an incident of this machine's network is open."""
+        return self._offline is not None
+
     def configure(self, apis: Mapping[str, Api]) -> None:
         """Go by these accounts from now on."""
         self._apis = apis

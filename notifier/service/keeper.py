@@ -283,6 +283,8 @@ class Keeper:
         """
         place = (incident.kind, incident.subject)
         known = self._known.incidents.get(place)
+        if known is None and incident.kind is IncidentKind.CHANNEL and self._accounts.is_offline:
+            return  # that is this machine's incident; the lane reports it again if it outlasts that
         if known is not None:
             incident = replace(incident, since=known.since)
         self._known.incidents[place] = incident
