@@ -114,6 +114,44 @@ def test_a_scout_that_is_not_answered_holds_up_the_others_for_a_moment_only() ->
     starts = [at for at, _ in bench.starts if at > 1.05]
     assert starts[0] == pytest.approx(2.0, abs=0.06)
     assert starts[1] == pytest.approx(2.0 + SCOUT_PATIENCE, abs=0.06)
+    assert bench.started(4.0, 6.0) >= RATE / 2, "a refusal would have been quick: the others go on at half the pace"
+
+
+@pytest.mark.parametrize("latency", [3.0, 20.0, 60.0])
+def test_one_429_slows_an_account_whose_answers_are_slow_for_no_longer_than_another(latency: float) -> None:
+    """The scout of an account that takes 45 s for an answer comes back long after others have started."""
+    bench = Bench(1000)
+    bench.run(1)
+    bench.table.hold(Key("api", "w0"), 1.0)
+    bench.latency = latency
+    bench.run(latency + 30)
+    assert bench.started(bench.now - 10, bench.now) >= RATE * 9
+
+
+def test_a_scout_that_fails_without_an_answer_is_followed_by_another() -> None:
+    bench = Bench()
+    bench.run(1)
+    bench.table.hold(Key("api", "w0"), 1.0)
+    bench.now += 1.0
+    (scout,) = bench.table.take()
+    bench.now += 0.1
+    bench.table.land(scout, None, answered=False)
+    bench.now += 1.0
+    assert len(bench.table.take()) == 1
+    assert bench.table.take() == []
+
+
+def test_an_answer_to_a_question_from_before_the_429_does_not_end_the_scouting() -> None:
+    bench = Bench()
+    bench.run(1)
+    first, second = bench.table.take() or [key for _, key in bench.starts[-2:]]
+    bench.table.hold(first, 1.0)
+    bench.table.land(first, None, answered=False)
+    bench.table.land(second, None)
+    bench.now += 1.0
+    assert len(bench.table.take()) == 1
+    bench.now += 0.2
+    assert bench.table.take() == []
 
 
 def test_a_failure_that_is_no_answer_does_not_quicken_it() -> None:

@@ -122,7 +122,7 @@ class Account:
         if self.probing:
             self.probe_at = now + self.probe_wait
             self.probe_wait = min(LONGEST_PROBE, self.probe_wait * 2)
-        if self.scouting:
+        if self.scouting and self.scout is None:
             self.scout, self.scout_at = row.key, now
         # A start that is only a little late keeps its phase, so that lateness does not add up.
         late = now - row.due
@@ -137,9 +137,10 @@ class Account:
         self.latency = took if self.latency is None else self.latency + (took - self.latency) * LATENCY_WEIGHT
         if answered and self.pace < self.rate:
             self.pace = min(self.rate, self.pace + self.rate * GROWTH)
-        if row.key == self.scout:
+        if answered and row.asked >= self.held_at:  # whichever: where answers are slow, the scout is not waited for
+            self.scouting = False
+        if row.key == self.scout or not self.scouting:
             self.scout = None
-            self.scouting = self.scouting and not answered
 
     def hold(self, row: Row | None, seconds: float, now: float) -> None:
         """A poll was told to come back later, and so are all. Those that were under way with it slow nothing more."""
