@@ -13,7 +13,7 @@ from requests.structures import CaseInsensitiveDict
 from notifier.model import Observation
 from notifier.poll import read
 from notifier.poll.times import budget
-from tests.standins.api import prediction
+from tests.standins.api import Answer, as_response, prediction
 
 LINK = "https://replicate.delivery/xezq/out-0.png"
 SIGNED = "https://cdn.example/a/b.mp4?X-Amz-Signature=1&b=%20#t=1"
@@ -248,6 +248,20 @@ def test_a_time_is_unix_seconds_or_none(text: Any, seconds: float | None) -> Non
 )
 def test_of_the_metrics_the_numbers_are_read(metrics: Any, expected: Any) -> None:
     assert seen(metrics=metrics).metrics == expected
+
+
+@pytest.mark.parametrize("digits", [5_000, 100_000, 5_000_000])
+@pytest.mark.parametrize("sign", ["", "-"])
+@pytest.mark.parametrize("where", ["output", "metrics", "input", "retry_after"])
+def test_a_number_of_any_length_hides_no_good_status(where: str, sign: str, digits: int) -> None:
+    body = json.dumps(prediction("x", "succeeded", **{where: {"of": 7, "seed": "SEED", "image": LINK}}))
+    started = time.process_time()
+    seen = read(as_response(Answer(body=body.replace('"SEED"', sign + "9" * digits).encode())), "x", 0.0)
+    assert time.process_time() - started < 1, "not by the square of its digits"
+    assert isinstance(seen, Observation)
+    assert seen.status == "succeeded"
+    assert seen.output == ((LINK,) if where == "output" else ())
+    assert seen.metrics == ((("of", 7.0),) if where == "metrics" else ())
 
 
 def test_a_number_too_large_for_a_float_is_no_metric() -> None:

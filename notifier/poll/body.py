@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, NoReturn
 
 from notifier.poll.text import one_line, page_title
@@ -11,6 +12,8 @@ EMPTY = "an empty answer"
 NOT_JSON = "not JSON: "
 MAX_PARSED = 128 * 2**20
 """What a body may take up once it is parsed, in bytes, as far as one can tell beforehand."""
+_DIGITS = 640
+"""Of a whole number that any Python reads, however it was started (sys.int_info.str_digits_check_threshold)."""
 _LIGHT = 2**20
 """Of a body smaller than this, whatever it holds can be taken up."""
 
@@ -23,13 +26,20 @@ def parse(content: bytes) -> Any:
     """The JSON value in a body; stricter than Python by itself: UTF-8 only, and no NaN or Infinity.
 
     A byte order mark is passed over (RFC 8259, 8.1, leaves that to the reader). Raises UnreadableError for anything
-    that is not JSON, for nesting beyond Python's stack, numbers beyond its digits, and values beyond MAX_PARSED.
+    that is not JSON, for nesting beyond Python's stack, and values beyond MAX_PARSED. A whole number of more digits than
+    Python reads is infinity: somewhere in the metrics it must not hide a good status.
     """
     if len(content) > _LIGHT and _weight(content) > MAX_PARSED:
         raise UnreadableError("too large: JSON with too many values in it")
     try:
-        return _decoder.decode(content.decode("utf-8").removeprefix("\ufeff"))
-    except (ValueError, RecursionError) as error:  # ValueError: of decoding, of JSON, of too many digits
+        text = content.decode("utf-8").removeprefix("\ufeff")
+        try:
+            return _decoder.decode(text)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:  # of too many digits, or a constant; a hook for numbers would slow down every parse
+            return _patient_decoder.decode(text)
+    except (ValueError, RecursionError) as error:  # ValueError: of decoding, or of JSON
         raise UnreadableError(_what_it_is(content, error)) from None
 
 
@@ -47,7 +57,13 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
 
 
+def _whole_number(digits: str) -> float:
+    """Without the conversion that takes time by the square of the digits, which is why Python has a limit."""
+    return int(digits) if len(digits) <= _DIGITS else math.copysign(math.inf, -1.0 if digits[0] == "-" else 1.0)
+
+
 _decoder = json.JSONDecoder(parse_constant=_refuse)
+_patient_decoder = json.JSONDecoder(parse_constant=_refuse, parse_int=_whole_number)
 
 
 def _weight(content: bytes) -> int:
