@@ -210,8 +210,10 @@ class Failure(StrEnum):
 
     OFFLINE = "offline"
     """No address for the host's name, or no route to it: as a rule this machine's own connectivity."""
+    SILENT = "silent"
+    """No answer in time: nobody knows whether the host was reached."""
     NETWORK = "network"
-    """Connection, TLS, time-out, a reset or truncated answer."""
+    """Connection, TLS, a reset or truncated answer."""
     SERVER = "server"
     """5xx, 408, 409, and an error inside an HTTP 200."""
     MALFORMED = "malformed"

@@ -71,12 +71,24 @@ def test_nothing_being_reached_on_any_account_is_this_machines_trouble(
     assert decide(**accounts) == (suspected, began, ask)
 
 
-@pytest.mark.parametrize("seen", [an_observation(), *(a_failure(each) for each in Failure if each != Failure.OFFLINE)])
+REACHED = [each for each in Failure if each not in (Failure.OFFLINE, Failure.SILENT)]
+
+
+@pytest.mark.parametrize("seen", [an_observation(), *map(a_failure, REACHED)])
 def test_whatever_answers_has_been_reached(seen: Observation | FailedPoll) -> None:
     after = decide_account(
         offline(5.0), Key("a", "w"), seen, api=an_api("a"), watches=4, asked_at=NOW, hold=0.0, now=NOW
     ).after
     assert (after.reached_at, after.offline_since) == (NOW, None)
+
+
+@pytest.mark.parametrize("before", [reached(1.0), offline(5.0, reached_at=1.0), AccountState()])
+def test_silence_says_nothing_about_the_way(before: AccountState) -> None:
+    silent = a_failure(Failure.SILENT)
+    after = decide_account(
+        before, Key("a", "w"), silent, api=an_api("a"), watches=4, asked_at=NOW, hold=0.0, now=NOW
+    ).after
+    assert (after.reached_at, after.offline_since) == (before.reached_at, before.offline_since)
 
 
 def test_the_first_failure_to_reach_it_counts() -> None:

@@ -109,6 +109,52 @@ def test_a_channel_that_waits_to_be_tried_again_is_tried_when_this_machine_reach
         assert tried == [None]
 
 
+def go_offline(bench: Bench) -> None:
+    for _ in range(5):
+        unreachable(bench, "a", "here")
+        unreachable(bench, "b", "there")
+        bench.now += 30
+    assert open_incidents(bench) == [("network", "this machine")]
+
+
+def test_silence_does_not_end_an_incident_of_this_machine(tmp_path: Path) -> None:
+    """A poll that was under way, or one whose packets get lost on the first metre, only times out."""
+    with two_accounts(tmp_path) as bench:
+        go_offline(bench)
+        unreachable(bench, "a", "here", Kind.TIMEOUT)
+        assert open_incidents(bench) == [("network", "this machine")]
+        unreachable(bench, "b", "there", Kind.CONNECT)
+        assert open_incidents(bench) == []
+
+
+def test_an_account_whose_new_address_is_not_reached_either_is_probed_again(tmp_path: Path) -> None:
+    with two_accounts(tmp_path) as bench:
+        go_offline(bench)
+        elsewhere = dataclasses.replace(HERE, base_url="http://127.0.0.1:2/v1")
+        new = [*TWO, *(watch(name) for name in "cdefgh")]
+        bench.keeper.post(lambda: bench.apply(bench.configuration(new, [elsewhere, THERE])))
+        bench.settle()
+        bench.now += 0.1
+        taken = [key for key in bench.table.take() if key.api == "here"]
+        assert len(taken) == 7  # the new address is tried at once
+        for key in taken:
+            unreachable(bench, key.id, "here")
+            bench.table.land(key, None)
+        assert open_incidents(bench) == [("network", "this machine")]
+        bench.now += 31
+        assert len([key for key in bench.table.take() if key.api == "here"]) == 1
+
+
+def test_an_account_that_is_removed_leaves_the_incident_to_the_others(tmp_path: Path) -> None:
+    with two_accounts(tmp_path) as bench:
+        go_offline(bench)
+        bench.keeper.post(lambda: bench.apply(bench.configuration(TWO[:1], [HERE])))
+        bench.settle()
+        assert open_incidents(bench) == [("network", "this machine")]
+        bench.answer("a", plain("a", "processing"))
+        assert open_incidents(bench) == []
+
+
 def with_limit(answer: Answer, remaining: str, reset: str) -> Answer:
     limit = {"ratelimit-remaining": remaining, "ratelimit-reset": reset}
     return dataclasses.replace(answer, headers={**answer.headers, **limit})

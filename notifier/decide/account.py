@@ -87,9 +87,7 @@ def decide_account(
     if key not in failing and len(failing) < INCIDENT_WATCHES:
         failing = (*failing, key)
     after = replace(
-        unreached(before, now)
-        if seen.failure is Failure.OFFLINE
-        else replace(before, reached_at=now, offline_since=None),
+        _reach(before, seen.failure, now),
         failing=failing,
         failing_since=now if before.failing_since is None else before.failing_since,
     )
@@ -119,6 +117,13 @@ def decide_account(
 def unreached(before: AccountState, now: float) -> AccountState:
     """After a poll for which the host had no address, or no route led to it."""
     return before if before.offline_since is not None else replace(before, offline_since=now)
+
+
+def _reach(before: AccountState, failure: Failure, now: float) -> AccountState:
+    """What a failure says about the way to the account. Silence says nothing: packets may get lost close by."""
+    if failure is Failure.OFFLINE:
+        return unreached(before, now)
+    return before if failure is Failure.SILENT else replace(before, reached_at=now, offline_since=None)
 
 
 def _after_answer(before: AccountState, key: Key, asked_at: float, now: float) -> AccountDecision:

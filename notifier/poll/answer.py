@@ -46,6 +46,7 @@ _SHORT = 8
 _FAILURES = {
     Kind.RESOLVE: Failure.OFFLINE,
     Kind.NO_ROUTE: Failure.OFFLINE,
+    Kind.TIMEOUT: Failure.SILENT,
     Kind.MALFORMED: Failure.MALFORMED,
     Kind.TOO_LARGE: Failure.MALFORMED,
 }

@@ -49,6 +49,8 @@ class Accounts:
         self._states: dict[str, AccountState] = {}
         self._offline: Incident | None = None
         """That, and since when, this machine reaches nothing at all."""
+        self._probed: set[str] = set()
+        """Accounts that are only probed for that."""
         self._short: set[str] = set()
         """Accounts whose API grants less than their rate."""
         self._behind: set[str] = set()
@@ -66,6 +68,7 @@ class Accounts:
     def forget(self, name: str) -> None:
         """What was known of the account says nothing about its new token or base_url."""
         self._states.pop(name, None)
+        self._probed.discard(name)
 
     def resume(self, incident: Incident) -> None:
         """Take up an incident that was open when the daemon ended: a probe shows at once whether it is over."""
@@ -75,7 +78,7 @@ class Accounts:
         else:
             self._offline = incident
             for name in self._apis:
-                self._table.probe(name, first_wait=0.0)
+                self._probe_offline(name, first_wait=0.0)
 
     def spread(self, name: str, budget: Budget) -> None:
         """Go by what the API says it still grants, where that is less than the account's rate."""
@@ -106,7 +109,8 @@ class Accounts:
         """What a poll shows about its account, with all that follows from it but for the watch itself."""
         is_offline = isinstance(seen, FailedPoll) and seen.failure is Failure.OFFLINE
         suspected = is_offline and self._suspect(key.api, seen, now)
-        if self._offline is not None and not is_offline:
+        is_silent = isinstance(seen, FailedPoll) and seen.failure is Failure.SILENT
+        if self._offline is not None and not is_offline and not is_silent:
             self._end_offline()
         before = self._states.get(key.api, AccountState())
         watches = self._table.watches(key.api)
@@ -164,19 +168,28 @@ class Accounts:
             now=now,
         )
         for each in decision.ask:
-            self._table.ask_another(Key(each, ""))
+            load = self._table.load(each)
+            if load is not None and load.in_flight == 0:  # else one is asked already, and may take its time
+                self._table.ask_another(Key(each, ""))
         if decision.began is not None and self._offline is None:
             self._offline = decision.began
             for each in polled:
-                self._table.probe(each)
+                self._probe_offline(each)
                 self._troubles.forgive_failures(each)
             self._troubles.begin_incident(decision.began)
+        elif self._offline is not None and name not in self._probed:  # new, or with a new base_url
+            self._probe_offline(name)
         return decision.suspected
+
+    def _probe_offline(self, name: str, **wait: float) -> None:
+        self._probed.add(name)
+        self._table.probe(name, **wait)
 
     def _end_offline(self) -> None:
         if self._offline is None:
             return
         incident, self._offline = self._offline, None
+        self._probed.clear()
         for name in self._apis:
             if self._states.get(name, AccountState()).incident is None:  # else it is probed on
                 self._table.all_due(name)
