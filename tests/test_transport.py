@@ -321,6 +321,31 @@ def test_one_that_hangs_does_not_delay_the_others(transport: Transport, api: Api
     assert slow.empty()
 
 
+def test_a_single_body_may_be_as_long_as_it_was_said(api: ApiStandIn) -> None:
+    api.script("big", [misbehaving.Answer(200, b"x" * 2 * MIB)])
+    transport = Transport(max_buffered=MIB)
+    transport.start()
+    try:
+        assert len(answered(ask(transport, api.url("big"), max_body=2 * MIB)).content) == 2 * MIB
+    finally:
+        transport.close()
+
+
+def test_big_answers_that_nobody_has_read_yet_count_as_well(api: ApiStandIn) -> None:
+    """Whoever reads them may be slower than they come: they would pile up before him."""
+    big = misbehaving.Answer(200, b"x" * MIB)
+    api.script("big", [big])
+    transport = Transport(max_buffered=3 * MIB + 1)
+    transport.start()
+    try:
+        unread = [answered(ask(transport, api.url("big"), max_body=2 * MIB)) for _ in range(3)]
+        assert "together" in failed(ask(transport, api.url("big"), max_body=2 * MIB)).reason
+        unread.pop()
+        assert answered(ask(transport, api.url("big"), max_body=2 * MIB)).status_code == 200
+    finally:
+        transport.close()
+
+
 def test_big_bodies_together_are_bounded_and_small_ones_pass(api: ApiStandIn) -> None:
     big = misbehaving.Answer(200, b"x" * MIB)
     api.script("big", [big.with_(play=misbehaving.hang_in_body.play)])

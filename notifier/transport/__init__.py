@@ -69,8 +69,8 @@ class Transport(BaseAdapter):
     `requests.Response` values whose content has been read and decoded. No redirect is followed, no netrc is read and
     no cookie is kept. Raises CaBundleError at construction, where the CA bundle is chosen.
 
-    `max_body` is the limit of `send`, in decoded bytes; `max_buffered` is what all bodies under way may hold together,
-    save small ones.
+    `max_body` is the limit of `send`, in decoded bytes; `max_buffered` is what all bodies under way, and all answers that
+    whoever asked still has, may hold together, save small ones.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Transport(BaseAdapter):
         *,
         environment: Mapping[str, str] = os.environ,
         max_body: int = 16 * 2**20,
-        max_buffered: int = 128 * 2**20,
+        max_buffered: int = 64 * 2**20,
     ) -> None:
         super().__init__()
         self._ca_bundle = ca_bundle(environment)

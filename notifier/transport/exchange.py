@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -43,13 +45,30 @@ class Job(NamedTuple):
 
 
 class Buffered:
-    """How many bytes all bodies under way hold together, and how many they may. Used by one thread only."""
+    """How many bytes all bodies hold together, and how many they may: those under way, and big ones that were handed
+    over and not dropped yet, which whoever asked may be slower to read than they come. For one thread.
+    """
 
-    __slots__ = ("held", "limit")
+    __slots__ = ("_dropped", "held", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = 0
+        self._dropped: deque[int] = deque()
+        """Sizes of answers that were dropped since, in any thread."""
+
+    def has_room(self, size: int, longest: int) -> bool:
+        """Whether so many bytes more are within the limit, which is no less than what one body may have."""
+        while self._dropped:
+            self.held -= self._dropped.popleft()
+        return self.held + size <= max(self.limit, longest)
+
+    def hand_over(self, answer: Answer, size: int) -> None:
+        """A body has become an answer; a big one counts until nobody has it any more."""
+        if size > SMALL_BODY and isinstance(answer, requests.Response):
+            weakref.finalize(answer, self._dropped.append, size).atexit = False
+        else:
+            self.held -= size
 
 
 class Exchange:
@@ -123,7 +142,7 @@ class Exchange:
             answer = from_curl(code, message, self.handle.getinfo(pycurl.OS_ERRNO))
         else:
             answer = self._response(job)
-        self._buffered.held -= len(self._body)
+        self._buffered.hand_over(answer, len(self._body))
         self._clear()
         return job, answer
 
@@ -150,11 +169,12 @@ class Exchange:
     def _take_body(self, data: bytes) -> int | None:
         try:
             size = len(self._body) + len(data)
-            if self.job is not None and size > self.job.max_body:
-                self._excess = f"too large: a body of over {in_words(self.job.max_body)}"
+            most = self.job.max_body if self.job is not None else 0
+            if size > most:
+                self._excess = f"too large: a body of over {in_words(most)}"
                 return 0
-            if size > SMALL_BODY and self._buffered.held + len(data) > self._buffered.limit:
-                self._excess = f"too large: the answers under way hold over {in_words(self._buffered.limit)} together"
+            if size > SMALL_BODY and not self._buffered.has_room(len(data), most):
+                self._excess = f"too large: the answers at hand hold over {in_words(self._buffered.limit)} together"
                 return 0
             self._body += data
             self._buffered.held += len(data)
