@@ -26,8 +26,8 @@ def parse(content: bytes) -> Any:
     """The JSON value in a body; stricter than Python by itself: UTF-8 only, and no NaN or Infinity.
 
     A byte order mark is passed over (RFC 8259, 8.1, leaves that to the reader). Raises UnreadableError for anything
-    that is not JSON, for nesting beyond Python's stack, and values beyond MAX_PARSED. A whole number of more digits than
-    Python reads is infinity: somewhere in the metrics it must not hide a good status.
+    that is not JSON, for nesting beyond Python's stack, and values beyond MAX_PARSED. A whole number of more digits
+    than Python reads is infinity: somewhere in the metrics it must not hide a good status.
     """
     if len(content) > _LIGHT and _weight(content) > MAX_PARSED:
         raise UnreadableError("too large: JSON with too many values in it")

@@ -69,8 +69,8 @@ class Transport(BaseAdapter):
     `requests.Response` values whose content has been read and decoded. No redirect is followed, no netrc is read and
     no cookie is kept. Raises CaBundleError at construction, where the CA bundle is chosen.
 
-    `max_body` is the limit of `send`, in decoded bytes; `max_buffered` is what all bodies under way, and all answers that
-    whoever asked still has, may hold together, save small ones.
+    `max_body` is the limit of `send`, in decoded bytes; `max_buffered` is what all bodies under way, and all answers
+    that whoever asked still has, may hold together, save small ones.
     """
 
     def __init__(
