@@ -198,6 +198,24 @@ def test_nothing_left_for_an_hour_is_asked_about_in_five_minutes() -> None:
     assert len(bench.starts) > before
 
 
+def test_a_single_poll_left_for_an_hour_is_not_an_hour_of_silence() -> None:
+    bench = Bench()
+    bench.run(1)
+    bench.table.spread("api", 1, 3600.0)
+    bench.run(301, step=0.1)
+    assert bench.started(1.2, 302.0) >= 1
+
+
+def test_a_better_word_counts_at_once() -> None:
+    bench = Bench()
+    bench.run(1)
+    bench.table.spread("api", 1, 3600.0)
+    bench.run(1)
+    bench.table.spread("api", 59999, 1.0)
+    bench.run(1)
+    assert bench.started(2.0, 3.0) >= RATE * 0.8
+
+
 def test_a_new_token_has_limits_of_its_own() -> None:
     bench = Bench()
     bench.run(1)

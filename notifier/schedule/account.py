@@ -137,7 +137,7 @@ class Account:
         self.latency = took if self.latency is None else self.latency + (took - self.latency) * LATENCY_WEIGHT
         if answered and self.pace < self.rate:
             self.pace = min(self.rate, self.pace + self.rate * GROWTH)
-        if answered and row.asked >= self.held_at:  # whichever: where answers are slow, the scout is not waited for
+        if answered and row.asked > self.held_at:  # whichever: where answers are slow, the scout is not waited for
             self.scouting = False
         if row.key == self.scout or not self.scouting:
             self.scout = None
@@ -152,10 +152,11 @@ class Account:
 
     def spread(self, remaining: float, seconds: float, now: float) -> None:
         """So many polls are left for so many seconds."""
+        # In no case for longer than a failed poll would wait: the next answer says it again, or says it as a 429.
         if remaining >= 1:
-            self.budget, self.budget_until = remaining / seconds, now + seconds
+            self.budget, self.budget_until = max(remaining / seconds, 1 / LONGEST_BACKOFF), now + seconds
+            self.next_start = min(self.next_start, now + 1.0 / self.allowed(now))  # it may come from a slower pace
         else:
-            # Not for longer than a failed poll would wait: the next answer says it again, or says it as a 429.
             self.held_until = max(self.held_until, now + min(seconds, LONGEST_BACKOFF))
 
     def push(self, row: Row, number: int) -> None:
