@@ -285,6 +285,29 @@ def test_a_body_as_long_as_the_limit_is_taken(transport: Transport, api: ApiStan
     assert failed(ask(transport, api.url("x"), max_body=MIB - 1)).reason == "too large: a body of over 1048575 bytes"
 
 
+def test_a_body_that_says_beforehand_that_it_is_too_long_is_not_read(transport: Transport, api: ApiStandIn) -> None:
+    head = HEAD + b"Content-Length: %d\r\n\r\n" % (2 * MIB)
+
+    async def play(connection: misbehaving.Connection, raw: bytes) -> None:
+        await connection.write(head)
+        await connection.gone()
+
+    api.script("x", [misbehaving.Answer(play=play)])
+    assert failed(ask(transport, api.url("x"))).reason == "too large: a body of over 1 MiB"
+
+
+def test_a_body_that_is_decoded_to_nothing_has_an_end_too(transport: Transport, api: ApiStandIn) -> None:
+    """Empty blocks of deflate, for as long as anybody listens (RFC 1951, 3.2.4)."""
+
+    async def play(connection: misbehaving.Connection, raw: bytes) -> None:
+        await connection.write(HEAD + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"")[:10])
+        while True:
+            await connection.write(b"\x00\x00\x00\xff\xff" * 10_000)
+
+    api.script("x", [misbehaving.Answer(play=play)])
+    assert failed(ask(transport, api.url("x"))).reason == "too large: a body of over 1 MiB"
+
+
 def test_a_connection_refused_is_told(transport: Transport) -> None:
     with ApiStandIn() as gone:
         url = gone.url("x")

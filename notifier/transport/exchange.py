@@ -85,6 +85,7 @@ class Exchange:
         "_header_bytes",
         "_headers",
         "_lines",
+        "_longest",
         "handle",
         "job",
         "reusable",
@@ -95,6 +96,7 @@ class Exchange:
         self.handle = pycurl.Curl()
         self.reusable = True
         self._headers: tuple[tuple[str | bytes, str | bytes], ...] = ()
+        self._longest = 0
         self._clear()
         configure(self.handle, ca_bundle)
         self.handle.setopt(pycurl.HEADERFUNCTION, self._take_header)
@@ -119,6 +121,11 @@ class Exchange:
         handle.setopt(pycurl.URL, request.url)
         # For libcurl, a deadline of 0 is none at all.
         handle.setopt(pycurl.TIMEOUT_MS, max(1, int(min(job.timeout, _LONGEST) * 1000)))
+        if job.max_body != self._longest:
+            # On the wire, so that what says beforehand that it is too long is not read, nor what is decoded to nothing.
+            # Compression may make it a little longer, and then it is for `_take_body` to say.
+            handle.setopt(pycurl.MAXFILESIZE_LARGE, job.max_body + job.max_body // 8 + SMALL_BODY)
+            self._longest = job.max_body
         headers = tuple(request.headers.items())
         if headers != self._headers:
             handle.setopt(pycurl.HTTPHEADER, header_lines(headers, body=bool(request.body)))
@@ -136,6 +143,8 @@ class Exchange:
             answer: Answer = TransportError(Kind.CLOSED, f"our own mistake: {type(self._fault).__name__}")
         elif self._excess is not None:
             answer = TransportError(Kind.TOO_LARGE, self._excess)
+        elif code == pycurl.E_FILESIZE_EXCEEDED:
+            answer = TransportError(Kind.TOO_LARGE, f"too large: a body of over {in_words(job.max_body)}")
         elif code == pycurl.E_OPERATION_TIMEDOUT:
             answer = TransportError(Kind.TIMEOUT, self._timed_out(job.timeout))
         elif code != pycurl.E_OK:
