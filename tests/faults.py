@@ -139,6 +139,7 @@ def chunked(name: str) -> Answer:
 HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 BOMB = gzip.compress(b"0" * 64 * MIB)
+GZIP = HEAD + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"")[:10]
 BROKEN, MALFORMED, LARGE = "connection broken", "not HTTP", "too large"
 
 WIRE = {
@@ -156,6 +157,8 @@ WIRE = {
     "chunk-size-bad": failing(BROKEN, sends(CHUNKED + b"zz\r\n{}\r\n0\r\n\r\n")),
     "chunk-end-bad": failing(BROKEN, sends(CHUNKED + b"2\r\n{}{}{}\r\n0\r\n\r\n")),
     "chunks-endless": failing(LARGE, endless(CHUNKED, b"10000\r\n" + b" " * 65536 + b"\r\n")),
+    "chunk-endless": failing("did not end within", endless(CHUNKED + b"2;", b"x" * 1000)),
+    "trailers-endless": failing(LARGE, endless(CHUNKED + b"2\r\n{}\r\n0\r\n", b"X-A: " + b"x" * 1000 + b"\r\n")),
     "garbage": failing(MALFORMED, sends(b"\x16\x03\x01\x00garbage\r\n\r\n")),
     "no-headers": failing(MALFORMED, lambda name: sends(plain(name, "failed").content())),
     "version-unknown": failing(MALFORMED, sends(b"HTTP/9.9 200 OK\r\n\r\n")),
@@ -171,6 +174,7 @@ WIRE = {
     "gzip-none": failing("bad compression", encoded("gzip", bytes)),
     "gzip-cut": failing("JSON that is broken off", encoded("gzip", lambda body: gzip.compress(body)[:-40])),
     "gzip-bomb": failing(LARGE, Answer(body=BOMB, headers={"Content-Encoding": "gzip"})),
+    "gzip-of-nothing": failing(LARGE, endless(GZIP, b"\x00\x00\x00\xff\xff" * 10_000)),
     "encoding-unknown": failing("bad compression", encoded("rot13", bytes)),
     "logs-of-50-MB": failing(LARGE, lambda name: sends(HEAD + b"Content-Length: 52428800\r\n\r\n" + b"x" * 17 * MIB)),
     "body-endless": failing(LARGE, endless(HEAD + b"\r\n", b"x" * 65536)),
