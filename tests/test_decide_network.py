@@ -47,6 +47,9 @@ def decide(**accounts: AccountState) -> tuple[bool, float | None, tuple[str, ...
         ),
         pytest.param({"a": offline(NOW - 300), "b": AccountState()}, True, None, ("b",), id="another was never asked"),
         pytest.param(
+            {"a": offline(NOW - 360), "b": reached(NOW - 361)}, False, None, ("b",), id="another keeps silent"
+        ),
+        pytest.param(
             {"a": offline(NOW - 59), "b": reached(NOW - 60)}, True, None, (), id="it may be asked soon anyway"
         ),
         pytest.param(

@@ -9,6 +9,8 @@ from notifier.decide.account import AccountState
 from notifier.model import Incident, IncidentKind
 
 SUBJECT = "this machine"
+SUSPECTED_FOR = 3
+"""So many times its patience, at most, it waits for what the other accounts show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,11 @@ def decide_network(
         return NetworkDecision()
     since = max(first, *(state.reached_at for state in accounts.values()))
     if others:
-        return NetworkDecision(suspected=True, ask=tuple(others) if now - since >= patience / 2 else ())
+        # Who was asked and keeps silent shows nothing; then each account is told of by itself.
+        return NetworkDecision(
+            suspected=now - since < SUSPECTED_FOR * patience,
+            ask=tuple(others) if now - since >= patience / 2 else (),
+        )
     if now - since < patience:
         return NetworkDecision(suspected=True)
     incident = Incident(IncidentKind.NETWORK, SUBJECT, since=since, detail=reason, count=watches)
