@@ -176,3 +176,48 @@ def test_a_mail_servers_wrong_certificate_is_named_and_it_gets_no_password(
         assert str(reason).startswith("TLS: certificate verify failed: ")
         assert ("Hostname mismatch" in str(reason)) == (fault == "name")
         assert (smtp.mails, smtp.offered) == ([], [])
+
+
+@pytest.mark.parametrize("how", ["saved", "restarted"])
+def test_what_waits_for_a_mistyped_recipient_goes_to_the_one_that_takes_its_place(
+    tmp_path: Path, api: ApiStandIn, how: str
+) -> None:
+    with SMTPStandIn() as smtp:
+        smtp.at_recipient["typo@example.com"] = "550 5.1.1 no such user"
+        url = f"mailto://127.0.0.1:{smtp.port}?from=bot@example.com&to=anna@example.com,typo@example.com"
+        with daemon(tmp_path, api, smtp, url) as program:
+            program.start()
+            smtp.wait_for(1)
+            logged(program, "not delivered")
+            if how == "restarted":
+                assert program.stop() == 0
+            program.path.write_text(program.path.read_text().replace("typo@", "ben@"))
+            if how == "restarted":
+                program.start()
+            logged(program, "recipient is gone from its channel channel=mail", 1)
+            smtp.wait_for(2)
+            logged(program, "sent channel=mail", 2)
+            assert program.stop() == 0
+            status, history = program.json("status"), program.json("history")
+        assert Counter(mail.recipients for mail in smtp.mails) == {("anna@example.com",): 1, ("ben@example.com",): 1}
+        assert len({mail.text for mail in smtp.mails}) == 1
+        assert [state for _, state, _, _ in deliveries(history, "mail")] == ["sent", "sent"]
+        assert (status["channels"][0]["waiting"], status["channels"][0]["failing_since"]) == (0, None)
+
+
+def test_who_is_taken_off_a_channel_is_owed_nothing_that_the_others_have(tmp_path: Path, api: ApiStandIn) -> None:
+    with SMTPStandIn() as smtp:
+        smtp.at_recipient["ben@example.com"] = "451 4.7.1 greylisted"
+        url = f"mailto://127.0.0.1:{smtp.port}?from=bot@example.com&to=anna@example.com,ben@example.com"
+        with daemon(tmp_path, api, smtp, url) as program:
+            program.start()
+            smtp.wait_for(1)
+            logged(program, "not delivered")
+            program.path.write_text(program.path.read_text().replace(",ben@example.com", ""))
+            logged(program, "passed_on=0 given_up=1")
+            assert program.stop() == 0
+            history = program.json("history")
+        assert sorted((state, error) for _, state, _, error in deliveries(history, "mail")) == [
+            ("given_up", "its recipient is no longer on the channel, and the others have it"),
+            ("sent", None),
+        ]

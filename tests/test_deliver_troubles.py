@@ -404,3 +404,19 @@ def test_an_incident_does_not_wait_for_a_turn(bench: Bench) -> None:
     bench.wire.rule = lambda words: DOWN
     bench.run(601)
     assert [since for _, since in bench.reports.said] == [START]
+
+
+def test_what_grew_old_while_the_daemon_was_away_is_tried_before_it_is_given_up(bench: Bench) -> None:
+    """A machine that was off for days may have no network yet when it starts."""
+    bench.wire.rule = lambda words: DOWN
+    for name in "abc":
+        bench.tell(name)
+    bench.run(60)
+    bench.now += 4 * DAY
+    bench.lane = bench.new_lane(failing_since=bench.failing_since())
+    bench.run(600)
+    assert {state for state, *_ in bench.states().values()} == {"waiting"}
+    bench.wire.rule = lambda words: None
+    bench.run(HOUR)
+    assert {state for state, *_ in bench.states().values()} == {"sent"}
+    assert len(bench.wire.sent) > 0

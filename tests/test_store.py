@@ -616,3 +616,29 @@ def test_whoever_was_told_of_an_event_under_another_name_is_found_too(store: Sto
     store.record([Change(KEY, State(NOW), ((told, (TEAM,)),))], NOW)
     assert store.addresses_told(KEY, (Event.STUCK,), since=NOW) == [TEAM]
     assert store.addresses_told(KEY, (Event.LOST,), since=NOW) == []
+
+
+# --- a recipient that is gone ----------------------------------------------------------------------------------------
+
+
+def test_what_waits_for_a_recipient_that_is_gone_goes_to_those_who_lack_it_or_is_given_up(store: Store) -> None:
+    clara = Address("mail", "c…a@example.com~3")
+    owe(store, ANNA, BEN, clara)
+    (_, sent) = owe(store, ANNA, BEN, number=2)
+    owe(store, ANNA, number=3)
+    store.mark_sent([sent.id], NOW)
+    store.note_failing(ANNA, NOW - 900)
+    assert store.readdress(ANNA, (BEN, clara), wall=NOW, now=NOW + 5) == (2, 1)
+    assert ANNA not in store.waiting_addresses()
+    assert ANNA not in store.channel_health()
+    told = [
+        sorted((each.address.recipient, each.state.value) for each in row.deliveries) for row in store.history(None, 10)
+    ]
+    assert told == [
+        [("anna", "given_up"), ("ben", "waiting"), (clara.recipient, "waiting")],
+        [("ben", "sent"), (clara.recipient, "waiting")],
+        [("ben", "waiting"), (clara.recipient, "waiting")],
+    ]
+    waiting = store.waiting(clara, limit=10, now=NOW)
+    assert [each.notice.notice for each in waiting] == ["n1", "n2", "n3"]
+    assert (waiting[1].attempts, waiting[1].created_at, waiting[1].due_at) == (0, NOW + 5, NOW + 5)

@@ -30,6 +30,8 @@ STYLES = {
 
 WIDE = 100_000
 """Columns of what is no terminal: whoever reads a pipe or a file wants each line whole."""
+LONGEST_ERROR = 500
+"""Characters of an error text that a person is shown; all of it is in the JSON."""
 LEAST_NAME = 12
 """Columns that a name keeps on a narrow terminal."""
 
@@ -63,6 +65,10 @@ def _until(iso: str | None, *, running: bool) -> str:
     if iso is not None and running and datetime.fromisoformat(iso) <= datetime.now(UTC):
         return "now"
     return _ago(iso) if running else "-"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_ERROR else f"{text[: LONGEST_ERROR - 1]}…"
 
 
 def _plain(text: str) -> Text:
@@ -126,7 +132,7 @@ def summary(config: Config, latency: Mapping[str, float]) -> None:
     channels = ", ".join(config.channels)
     console.print(f"channels: {escape(channels)}; operators: {escape(', '.join(config.operators))}")
     for warning in config.warnings:
-        console.print(Text("warning: ", style="yellow") + _plain(warning))
+        console.print(Text("warning: ", style="yellow") + _plain(warning), soft_wrap=False)
 
 
 def _number(value: float) -> str:
@@ -205,7 +211,7 @@ def _troubles(watch: JSON) -> list[Text]:
         failed = _many(watch["failures"], "failed poll", "failed polls") if watch["failures"] else ""
         found.append(": ".join(filter(None, (", ".join((*watch["trouble"], failed)).strip(", "), watch["failure"]))))
     if watch["error"]:
-        found.append(f"error: {watch['error']}")
+        found.append(_cut(f"error: {watch['error']}"))
     return [Text(style="yellow").append_text(_plain(text)) for text in found]
 
 
@@ -227,10 +233,10 @@ def history(found: list[JSON]) -> None:
         head = Text.assemble((notice["time"], "dim"), "  ", (notice["event"], "bold"), "  ", _plain(who))
         if change:
             head.append("  ").append_text(_plain(change))
-        console.print(head.append(f"  notice {notice['notice']}", style="dim"))
+        console.print(head.append(f"  notice {notice['notice']}", style="dim"), soft_wrap=False)
         for name in ("error", "detail"):
             if notice[name]:
-                _indented(console, _plain(f"{name}: {notice[name]}"))
+                _indented(console, _plain(_cut(f"{name}: {notice[name]}")))
         for each in notice["deliveries"]:
             recipient = f" ({each['recipient']})" if each["recipient"] else ""
             line = Text(f"{each['delivery']:>6}  {each['channel']}{recipient}: ") + _styled(each["state"])

@@ -65,18 +65,22 @@ def given_up_notice(subject: str, deliveries: Sequence[Delivery], reason: str, w
     """The notice that tells, instead of them, of deliveries that a channel never took. No incident: it has no end."""
     ids = " ".join(str(delivery.id) for delivery in deliveries)
     first = deliveries[0].notice
-    who = f"{first.name or first.key.id} ({first.key.id})" if first.key else "an incident"
+    who = "an incident"
+    if first.key is not None:
+        named = first.name and first.name != first.key.id
+        who = f"{first.name} ({first.key.id})" if named else first.key.id
+    told = " → ".join(filter(None, (first.before, first.status))) if first.event is Event.STATUS else first.event.value
     if len(deliveries) == 1:
-        what, again = f"The notice {first.notice} about {who} was given up", f"notifier resend {ids}"
+        what, it, again = f"The notice {first.notice} about {who}, {told}, was given up", "it", f"notifier resend {ids}"
     else:
-        what = f"{len(deliveries)} notices, the first of them about {who}, were given up"
+        what, it = f"{len(deliveries)} notices, the first of them about {who}, {told}, were given up", "them"
         again = f"notifier resend {ids}" if len(deliveries) <= 5 else "notifier resend --all"
     return Notice(
         notice=notice_id("given up", subject, ids, wall),
         event=Event.GIVEN_UP,
         time=wall,
         name=_name(IncidentKind.CHANNEL, subject),
-        detail=f"{what}: {reason}. To have it sent after all: {again}",
+        detail=f"{what}: {reason}. To have {it} sent after all: {again}",
         why=f"given up: {reason}",
     )
 

@@ -32,6 +32,8 @@ STORE_RETRY = 1.0
 """Seconds between attempts to reach a store that cannot be written."""
 SHORTEST_PAUSE = 0.001
 """Seconds before a message's turn that are not waited for: the next one's turn makes up for them."""
+LEAST_TRIED = 3600.0
+"""Seconds, at most, that a channel is tried after a start before anything is given up for its age."""
 MISTAKE_RETRY = 60.0
 """Seconds until a look that a mistake of ours has ended is tried again, unless there is news before."""
 
@@ -73,6 +75,8 @@ class Lane:
         self._owed: list[Callable[[], None]] = []
         self._failing_since = failing_since
         """Since when the channel has taken nothing that it was given."""
+        self._tried_since: float | None = None
+        """The same, but not before this start: whatever is older may be the daemon's own absence."""
         self._incident_open = incident_open
         self._report_again = False
         """Whether an incident that was reported is to be reported once more: it may have been taken for another's."""
@@ -304,6 +308,7 @@ class Lane:
                 self.address, self._gave_up_meanwhile, self._reason, told=self._gave_up_told
             )
         self._failures, self._failing_since, self._reason, self._gone = 0, None, "", 0
+        self._tried_since = None
         self._another, self._gave_up_meanwhile = False, []
         self._refused.clear()
         self._report_again = False
@@ -364,8 +369,9 @@ class Lane:
         wait = probe_wait(self._failures, self._settings.channel.retry_after, error.retry_after)
         self._probe_at = now if self._another else now + wait
         self._owe_failed(told, self._probe_at, reason)
-        since = self._note_failing(now)
-        if now - since >= self._settings.channel.give_up_after:
+        since, tried_since = self._note_failing(now)
+        patience = self._settings.channel.give_up_after
+        if now - since >= patience and now - tried_since >= min(patience, LEAST_TRIED):
             while self._give_up_older(now, waiting, reason):
                 self._record()
                 waiting = self._outbox.waiting(self.address, limit=WINDOW, now=now)
@@ -373,11 +379,13 @@ class Lane:
     def _owe_failed(self, told: Sequence[Delivery], due_at: float, reason: str) -> None:
         self._owed.append(partial(self._outbox.mark_failed, _ids(told), due_at=due_at, reason=reason))
 
-    def _note_failing(self, now: float) -> float:
+    def _note_failing(self, now: float) -> tuple[float, float]:
+        """Since when the channel fails, and since when that in this run."""
+        self._tried_since = now if self._tried_since is None else self._tried_since
         if self._failing_since is None:
             self._failing_since = now
             self._owed.append(partial(self._outbox.note_failing, self.address, now))
-        return self._failing_since
+        return self._failing_since, self._tried_since
 
     def _give_up_older(self, now: float, deliveries: Sequence[Delivery], reason: str) -> bool:
         """Give up those that have waited for `give_up_after`; whether there were any."""

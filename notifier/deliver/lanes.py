@@ -74,6 +74,26 @@ class Lanes:
                 elif address in self._routes and not self._stopped:
                     self._lanes[address] = self._start(address, self._routes[address])
 
+    @property
+    def are_ending(self) -> bool:
+        """Whether a lane that was stopped with its address may still be sending."""
+        with self._lock:
+            return not all(lane.join(0) for lane in self._ending.values())
+
+    def stranded(self, waiting: Iterable[Address]) -> dict[Address, tuple[Address, ...]]:
+        """Of those for whom something waits, the recipients that their channel has no more, and those it has now."""
+        with self._lock:
+            now: dict[str, tuple[Address, ...]] = {}
+            for address in self._routes:
+                now[address.channel] = (*now.get(address.channel, ()), address)
+            return {
+                address: now[address.channel]
+                for address in waiting
+                if address not in self._routes
+                and address.channel in now
+                and (address not in self._ending or self._ending[address].join(0))
+            }
+
     def try_again(self) -> None:
         """Whatever kept messages from their channels may be over: probe those that fail at once."""
         with self._lock:

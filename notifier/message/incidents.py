@@ -13,12 +13,14 @@ _BEGAN = {
     "account": ("{who} cannot be polled.", "It is asked now and then until it answers; then you are told."),
     "channel": ("{who} takes no messages.", "It is tried again and again until it does; then you are told."),
     "configuration": ("The configuration was changed and cannot be used: the last good one stays in force.", ""),
-    "store": ("{who} cannot be written.", "What changes meanwhile is told as soon as it can be."),
+    "network": ("This machine reaches none of its accounts.", "It is tried now and then; then you are told."),
+    "store": ("{who} cannot be written.", "What changes meanwhile is told when it can be."),
 }
 _OVER = {
     "account": "{who} can be polled again",
     "channel": "{who} takes messages again",
     "configuration": "The configuration is in order again",
+    "network": "This machine reaches its accounts again",
     "store": "{who} can be written again",
 }
 _HELD = {

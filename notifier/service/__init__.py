@@ -185,6 +185,7 @@ class Service:
         self._keeper.resume_incidents(incidents)
         for address in mended:
             self.channel_works(address)
+        self._pass_on_stranded()
         self._lanes.wake(self._store.waiting_addresses())
         self._transport.start()
         self._keeper.start()
@@ -298,6 +299,8 @@ class Service:
             return
         self._unapplied = None
         self._keeper.end_incident(IncidentKind.CONFIG, configuration.path.name)
+        self._resent = True  # there may be a recipient's lane that is still ending
+        self._pass_on_stranded()  # here, before anything newer is recorded for who is new
         self._lanes.wake(self._store.waiting_addresses())
         event(logger, logging.INFO, "reloaded", watches=len(configuration.watches),
               channels=len(configuration.channels))  # fmt: skip
@@ -382,8 +385,18 @@ class Service:
     def _take_up_resent(self) -> None:
         self._resent = self._store.changed_elsewhere() or self._resent
         if self._resent:
+            ending = self._lanes.are_ending
+            self._pass_on_stranded()
             self._lanes.wake(self._store.waiting_addresses())
-            self._resent = False
+            self._resent = ending  # what a removed recipient's lane still has in flight is passed on when it has ended
+
+    def _pass_on_stranded(self) -> None:
+        """What waits for a recipient that an edit has taken off its channel is for those that the channel has now."""
+        for old, addresses in self._lanes.stranded(self._store.waiting_addresses()).items():
+            wall, now = self._clock.wall(), self._clock.steady()
+            passed_on, given_up = self._store.readdress(old, addresses, wall=wall, now=now)
+            event(logger, logging.WARNING, "recipient is gone from its channel", channel=old.channel,
+                  recipient=old.recipient or None, passed_on=passed_on, given_up=given_up)  # fmt: skip
 
     def _prune(self) -> None:
         pruned = self._store.prune(self._clock.steady())

@@ -234,6 +234,15 @@ class Store:
             with self._write() as connection:
                 outbox.mark_given_up(connection, ids, wall, reason, attempted=attempted)
 
+    def readdress(self, old: Address, addresses: Sequence[Address], *, wall: float, now: float) -> tuple[int, int]:
+        """What waits for a recipient that its channel has no more waits for the channel's `addresses` from now on, as
+        if it were new, as far as they are not owed the same notice; else it is given up.
+
+        Returns how many deliveries were passed on, and how many given up.
+        """
+        with self._write() as connection:
+            return outbox.readdress(connection, old, addresses, wall, now)
+
     def make_due(self, address: Address, now: float) -> None:
         """Everything that waits for this address is due now."""
         with self._write() as connection:

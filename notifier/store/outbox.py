@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from notifier.model import Address, Delivery, DeliveryState, Event, Key
 from notifier.store import rows, sqlite
@@ -125,6 +125,35 @@ def make_due(connection: Connection, address: Address, now: float) -> None:
     connection.execute(update(deliveries).where(_for(address), deliveries.c.due_at > now).values(due_at=now))
 
 
+def readdress(
+    connection: Connection, old: Address, addresses: Sequence[Address], moment: float, now: float
+) -> tuple[int, int]:
+    """Let what waits for a recipient that is gone wait for those of the channel that are not owed it yet; give up what
+    all of them have. Returns how many were passed on and how many given up.
+    """
+    connection.execute(delete(channels).where(channels.c.channel == old.channel, channels.c.recipient == old.recipient))
+    query = select(deliveries.c.id, deliveries.c.notice_number).where(_for(old)).order_by(deliveries.c.id)
+    passed_on, given_up = 0, []
+    for one, number in connection.execute(query).all():
+        owed = select(deliveries.c.recipient).where(
+            deliveries.c.notice_number == number, deliveries.c.channel == old.channel
+        )
+        have = set(connection.scalars(owed))
+        left = [address.recipient for address in addresses if address.recipient not in have]
+        if not left:
+            given_up.append(one)
+            continue
+        passed_on += 1
+        anew = {"attempts": 0, "created_at": now, "due_at": now, "last_error": None}
+        connection.execute(update(deliveries).where(deliveries.c.id == one).values(recipient=left[0], **anew))
+        for recipient in left[1:]:
+            row = {"notice_number": number, "channel": old.channel, "recipient": recipient, "state": "waiting", **anew}
+            connection.execute(insert(deliveries).values(row))
+    if given_up:
+        mark_given_up(connection, given_up, moment, RECIPIENT_GONE, attempted=False)
+    return passed_on, len(given_up)
+
+
 def put_back(connection: Connection, ids: Collection[int] | None, now: float) -> rows.Resent:
     """Let given-up deliveries wait again, as if they were new; all of them without `ids`."""
     if ids is None:
@@ -146,6 +175,9 @@ def put_back(connection: Connection, ids: Collection[int] | None, now: float) ->
     if resent.put_back:
         connection.execute(_PUT_BACK, [{"which": one, "moment": now} for one in resent.put_back])
     return resent
+
+
+RECIPIENT_GONE = "its recipient is no longer on the channel, and the others have it"
 
 
 def note_failing(connection: Connection, address: Address, since: float | None) -> None:
