@@ -98,8 +98,12 @@ def test_channels_that_misbehave_delay_no_other_channel_no_poll_and_no_end(
         api.script(prediction, [plain(prediction, status) for status in statuses])
     with daemon(tmp_path, api, slack, channels, *ids) as program:
         program.start()
-        told = [post for post in slack.wait_for(21, to="TGOOD") if "channel gone" not in post.text]
-        program.wait_for_log(lambda lines: sum("sent channel=good" in line for line in lines) == 21)
+        # Where the machine is busy, two that wait together are one message.
+        sent = re.compile(r"sent channel=good notices=(\S+)")
+        program.wait_for_log(
+            lambda lines: sum(len(ids.split(",")) for line in lines for ids in sent.findall(line)) == 21, timeout=60
+        )
+        told = [post for post in slack.seen("TGOOD") if "channel gone" not in post.text]
         begun = time.monotonic()
         assert program.stop() == 0
         assert 9 < time.monotonic() - begun < 18  # what hangs has its grace together, not one after the other
@@ -109,7 +113,7 @@ def test_channels_that_misbehave_delay_no_other_channel_no_poll_and_no_end(
         posts = [post.time for post in told if f"{prediction} at here" in post.text]
         # On an idle machine each second to a few ms, and told within 0.1 s; what hangs would hold it up for 45 s.
         assert all(0.5 < later - earlier < 4 for earlier, later in pairwise(polls[1:]))
-        assert max(post - poll for post, poll in zip(posts, polls[1:], strict=False)) < 4
+        assert max(post - max(poll for poll in polls if poll < post) for post in posts) < 4
     assert {state for _, state, _, _ in deliveries(history, "good")} == {"sent"}
     reasons = {name: {reason for *_, reason in deliveries(history, name)} - {None} for name in channels}
     assert reasons == {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from asyncio.selector_events import _SelectorSocketTransport  # type: ignore[attr-defined]
 from typing import Any
 
 
@@ -17,7 +19,9 @@ async def end_connections() -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for transport in list(getattr(loop, "_transports", {}).values()):
-            transport.abort()
+        # asyncio has a register of them, from which some are missing.
+        for transport in gc.get_objects():
+            if type(transport) is _SelectorSocketTransport and transport._loop is loop:
+                transport.abort()
     for _ in range(3):
         await asyncio.sleep(0)
