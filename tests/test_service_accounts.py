@@ -212,3 +212,29 @@ def test_while_this_machine_reaches_nothing_no_channel_is_an_incident(tmp_path: 
         bench.keeper.post(lambda: bench.keeper.begin_incident(failing))
         bench.settle()
         assert open_incidents(bench) == [("channel", "team")]
+
+
+@pytest.mark.parametrize("how", ["network", "account"])
+def test_an_incident_of_what_is_polled_no_more_is_closed_and_what_comes_later_is_polled_as_always(
+    tmp_path: Path, how: str
+) -> None:
+    with two_accounts(tmp_path) as bench:
+        if how == "network":
+            for _ in range(6):
+                unreachable(bench, "a", "here")
+                unreachable(bench, "b", "there")
+                bench.now += 30
+        else:
+            bench.answer("a", problem(401, "Unauthenticated", "no"))
+        assert len(open_incidents(bench)) == 1
+        events = bench.events()
+        for watches in ([], [watch("c")]):
+            config = bench.configuration(watches, [HERE, THERE])
+            bench.keeper.post(lambda config=config: bench.apply(config))  # type: ignore[misc]
+            bench.settle()
+            assert open_incidents(bench) == []
+        assert bench.table.take() == [Key("here", "c")]
+        bench.answer("c", plain("c", "processing"))
+        bench.now += 30
+        assert bench.table.take() == [Key("here", "c")]
+        assert bench.events() == events

@@ -80,6 +80,20 @@ class Accounts:
             for name in self._apis:
                 self._probe_offline(name, first_wait=0.0)
 
+    def is_idle(self, kind: IncidentKind, subject: str) -> bool:
+        """Whether nothing is polled of what an incident is about."""
+        names = (subject,) if kind is IncidentKind.API else tuple(self._apis)
+        return not any(self._table.watches(name) for name in names)
+
+    def abandon(self, kind: IncidentKind, subject: str) -> None:
+        """Forget an incident, so that what is polled next is polled as always."""
+        if kind is IncidentKind.NETWORK:
+            self._offline = None
+            self._probed.clear()
+        for name in (subject,) if kind is IncidentKind.API else tuple(self._apis):
+            self._states.pop(name, None)
+            self._table.all_due(name)
+
     def spread(self, name: str, budget: Budget) -> None:
         """Go by what the API says it still grants, where that is less than the account's rate."""
         is_short = budget.remaining < budget.seconds * self._apis[name].rate

@@ -375,6 +375,7 @@ class Keeper:
         )
         for key in changed:
             self._apply_rules(key, now)
+        self._close_idle_incidents()
 
     def _apply_rules(self, key: Key, now: float) -> None:
         watch = self._known.watches[key]
@@ -425,6 +426,14 @@ class Keeper:
                 del self._known.incidents[kind, subject]
                 self._ledger.owe(partial(self._close_silently, kind, subject))
 
+    def _close_idle_incidents(self) -> None:
+        """Where nothing is polled any more, no answer will ever show that the trouble is over."""
+        for kind, subject in list(self._known.incidents):
+            if kind in (IncidentKind.API, IncidentKind.NETWORK) and self._accounts.is_idle(kind, subject):
+                self._accounts.abandon(kind, subject)
+                del self._known.incidents[kind, subject]
+                self._ledger.owe(partial(self._close_silently, kind, subject))
+
     def _close_silently(self, kind: IncidentKind, subject: str, now: float) -> Iterable[Delivery]:
         return self._store.close_incident(kind, subject, [], now)
 
@@ -441,3 +450,4 @@ class Keeper:
                 self.end_incident(kind, subject)
             elif kind in (IncidentKind.API, IncidentKind.NETWORK):
                 self._accounts.resume(incident)
+        self._close_idle_incidents()
