@@ -1,4 +1,4 @@
-"""Whose trouble a failed poll is: the watch's own or the whole account's, as tables (DESIGN section 3, "An account in
+"""Whose trouble a failed poll is: the watch's own or the whole account's, as tables ("An account in
 trouble is one incident, not one notice per watch").
 """
 
