@@ -259,7 +259,8 @@ def test_a_message_refused_for_its_content_blocks_none_is_sent_once_in_plain_and
     ]
     assert next(each for each in status["channels"] if each["name"] == "bad")["given_up"] == 1
     told = next(post.text for post in good if "channel bad" in post.text)
-    assert "about poison, starting → failed, was given up: HTTP 400: invalid_payload. To have it sent after all:" in told
+    assert "about poison, starting → failed, was given up: HTTP 400: invalid_payload." in told
+    assert "To have it sent after all: notifier resend " in told
     assert any("ERROR   given up channel=bad" in line for line in program.log)
 
 
