@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from notifier.decide import (
-    Decision,
     decide_watch,
     given_up_notice,
     incident_notice,
@@ -33,7 +32,6 @@ from notifier.model import (
     Incident,
     IncidentKind,
     Key,
-    Observation,
     State,
     Watch,
 )
@@ -42,6 +40,7 @@ from notifier.schedule import DueTable, wait_after
 from notifier.service.accounts import Accounts
 from notifier.service.audience import Audience, subject_of
 from notifier.service.ledger import Ledger
+from notifier.service.lines import log_decision
 from notifier.store import Change, Owed, Store
 from notifier.transport import Answer
 
@@ -226,7 +225,7 @@ class Keeper:
             self._ledger.change(Change(key, decision.after, owed))
         # Last, so that nothing that goes wrong above leaves a state whose notice is owed to nobody.
         self._known.states[key] = decision.after
-        self._log(watch, before, seen, decision)
+        log_decision(watch, before, seen, decision)
         if is_over(decision.after, watch, now):
             self._table.drop([key])
         wait = wait_after(seen, decision.after, watch.rules, self._chance)
@@ -243,23 +242,6 @@ class Keeper:
             if key.api == api and state.failures and Event.UNREACHABLE not in state.troubles:
                 self._known.states[key] = forgiven = replace(state, failures=0, failing_since=None)
                 self._ledger.change(Change(key, forgiven))
-
-    def _log(self, watch: Watch, before: State, seen: Observation | FailedPoll, decision: Decision) -> None:
-        api, prediction_id = watch.key
-        notice = decision.notice
-        if notice is not None:
-            event(logger, logging.INFO, notice.event.value, api=api, id=prediction_id, before=notice.before,
-                  status=notice.status, notice=notice.notice, why=decision.why)  # fmt: skip
-        elif isinstance(seen, FailedPoll):
-            # A failure that repeats is logged when it changes, not each time; a whole account's was logged as such.
-            news = seen.reason != before.failure and decision.after.failure == seen.reason
-            level = logging.INFO if news else logging.DEBUG
-            event(logger, level, "poll failed", api=api, id=prediction_id, reason=seen.reason, why=decision.why)
-        else:
-            level = logging.INFO if decision.record or "not believed" in decision.why else logging.DEBUG
-            event(logger, level, "polled", api=api, id=prediction_id, status=seen.status, why=decision.why)
-        if isinstance(seen, Observation) and seen.remark:
-            event(logger, logging.WARNING, "odd answer", api=api, id=prediction_id, remark=seen.remark)
 
     def _addresses_told(self, watch: Watch, before: State, ends: tuple[str, ...]) -> list[Address]:
         """The end of a trouble also goes wherever that trouble was told."""

@@ -307,7 +307,7 @@ def _create_or_migrate(path: Path) -> None:
         os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         _migrate(draft)
         draft.rename(path)
-    except BaseException:
+    except BaseException:  # whatever it was, no half of a database may stay
         for part in parts:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
