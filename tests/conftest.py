@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import random
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,12 @@ def _settings_of_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture(autouse=True)
+def _chance_that_comes_again(request: pytest.FixtureRequest) -> None:
+    """Jitter is drawn anew at each retry: what fails by it is to fail again when it is looked into."""
+    random.seed(request.node.nodeid)
 
 
 @pytest.fixture(autouse=True, scope="session")

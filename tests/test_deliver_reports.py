@@ -94,7 +94,8 @@ def test_a_message_that_is_given_up_while_others_pass_is_reported_each_time(benc
 
 
 def test_what_an_outage_makes_give_up_is_reported_once_until_the_channel_works_again(bench: Bench) -> None:
-    bench.configure(give_up_after=2 * HOUR, incident_after=10 * DAY)
+    # Probed often, so that whatever the chance in the waits is, one falls between the first ones' end and the later's.
+    bench.configure(give_up_after=2 * HOUR, incident_after=10 * DAY, retry_after=(600.0,))
     bench.wire.rule = lambda words: DOWN
     for round_ in range(2):
         for number in range(230):
