@@ -135,6 +135,25 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True)
+class Http:
+    """Where the daemon answers who asks after it (`http`)."""
+
+    host: str
+    """An IP address, or `localhost`."""
+    port: int
+    hosts: tuple[str, ...] = ()
+    """The names it may be asked by, in lower case, beside addresses and `localhost`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """An outside dead-man's switch (`heartbeat`): asked for while all is well, so that the end of that is noticed."""
+
+    url: Secret
+    every: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """How a watch is watched: its own keys over `defaults`, with its account's patience. Shared by many watches."""
 
@@ -169,6 +188,8 @@ class Config:
     operators: tuple[str, ...]
     watches: tuple[Watch, ...]
     store: str
+    http: Http | None = None
+    heartbeat: Heartbeat | None = None
     include: tuple[str, ...] = ()
     """The patterns of more watchlists, relative to the folder of `path`: files that come to match them are read too."""
     warnings: tuple[str, ...] = ()

@@ -15,7 +15,8 @@ from notifier.config.document import Document, Mapping, Node, Sequence
 from notifier.model import Api, Channel
 
 EXAMPLE = Path(__file__).parent.parent / "config.example.yaml"
-ENVIRON = {"COMETAPI_KEY": "k", "REPLICATE_API_TOKEN": "k", "SLACK_URL": "json://x", "SMTP_PASSWORD": "p"}
+ENVIRON = {"COMETAPI_KEY": "k", "REPLICATE_API_TOKEN": "k", "SLACK_URL": "json://x", "SMTP_PASSWORD": "p",
+           "HEARTBEAT_URL": "https://hc.example/x"}  # fmt: skip
 NAMED = ("apis", "channels")
 """Keys below which there are names of people's choice."""
 

@@ -32,7 +32,7 @@ from notifier.config.schema import (
 from notifier.config.watchlist import Watchlist
 from notifier.config.wording import join, shown
 from notifier.errors import ConfigError, Mistake
-from notifier.model import Api, Channel, Config, Secret
+from notifier.model import Api, Channel, Config, Heartbeat, Http, Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,8 @@ class Reader:
             operators=context.channels if right.operators is None else right.operators,
             watches=tuple(watchlist.watches),
             store=right.store or default_store(self.world.environ),
+            http=None if right.http is None else Http(*right.http.listen, right.http.hosts),
+            heartbeat=None if right.heartbeat is None else Heartbeat(right.heartbeat.url, right.heartbeat.every),
             include=right.include or (),
             warnings=tuple(map(str, self.findings.in_order(self.findings.warnings))),
         )
@@ -170,8 +172,25 @@ class Reader:
                 self.findings.mistakes.append(document.mistake(node.key, join(path, "base_url"), text))
         for name, node in _levels(top, "channels"):
             self._ask_about_channel(document, node, data["channels"][name], join("channels", name))
+        if isinstance(heartbeat := top.values.get("heartbeat"), Mapping):
+            url = self._expand(document, heartbeat, data["heartbeat"], "url", "heartbeat", secret=True)
+            if url is not None and values.is_exposed(url):
+                text = "plain http: whoever sees this address on its way can keep the switch from going off"
+                self.findings.warnings.append(document.mistake(heartbeat.values["url"].start, "heartbeat.url", text))
+        if isinstance(http := top.values.get("http"), Mapping):
+            self._warn_of_exposure(document, http)
         self._expand(document, top, data, "store", "")
         return data
+
+    def _warn_of_exposure(self, document: Document, http: Mapping) -> None:
+        listen = http.values.get("listen")
+        try:
+            host, _ = values.listen(listen.data() if isinstance(listen, Scalar) else None)
+        except values.WrongValueError:
+            return  # said when the keys are checked
+        if listen is not None and not values.is_loopback(host):
+            text = "whoever reaches this address can read what is watched, with the output links"
+            self.findings.warnings.append(document.mistake(listen.start, "http.listen", text))
 
     def _ask_about_channel(self, document: Document, node: Mapping, data: dict[str, Any], path: str) -> None:
         url = self._expand(document, node, data, "url", path, secret=True)

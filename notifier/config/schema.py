@@ -233,6 +233,26 @@ class EntryKeys(Keys):
     watch_for: WatchFor | None = _key("Not over by then, it is watched no longer, and said so.", None)
 
 
+class HttpKeys(Keys):
+    """Where the daemon can be asked how it fares."""
+
+    listen: Annotated[tuple[str, int], PlainValidator(values.listen), _TEXT] = _key(
+        "The address and port of /metrics, /healthz and /api/status, such as 127.0.0.1:9464."
+    )
+    hosts: tuple[Annotated[str, PlainValidator(values.host_name), _TEXT], ...] = _key(
+        "Names that this machine may be asked by, beside addresses and localhost.", []
+    )
+
+
+class HeartbeatKeys(Keys):
+    """An outside dead-man's switch."""
+
+    url: Annotated[Secret, _secret(values.heartbeat_url), _TEXT] = _key(
+        "Asked for (GET) while all is well; whoever answers there tells when that ends. Best with a reference."
+    )
+    every: Annotated[float, _duration("10s", "1d"), _DURATION] = _key("Asked for so often.", "1m")
+
+
 class FileKeys(Keys):
     """The whole file."""
 
@@ -255,6 +275,8 @@ class FileKeys(Keys):
         ]
         | None
     ) = _key("Patterns of files, relative to this one, that hold lists of entries too.", None)
+    http: HttpKeys | None = _key("Where the daemon answers monitoring; unset: nowhere.", None)
+    heartbeat: HeartbeatKeys | None = _key("An outside dead-man's switch that the daemon keeps from going off.", None)
     store: Annotated[str, PlainValidator(_store), _TEXT] | None = _key(
         "Where it is kept what was seen and told: an SQLite file, as sqlite:////path/to/file.db.", None
     )
@@ -292,7 +314,13 @@ class Problem(NamedTuple):
 
 
 _Model = TypeVar("_Model", bound=Keys)
-_LEVELS: dict[str | int, type[Keys]] = {"apis": ApiKeys, "channels": ChannelKeys, "defaults": DefaultKeys}
+_LEVELS: dict[str | int, type[Keys]] = {
+    "apis": ApiKeys,
+    "channels": ChannelKeys,
+    "defaults": DefaultKeys,
+    "http": HttpKeys,
+    "heartbeat": HeartbeatKeys,
+}
 _LISTS = ("tuple_type", "list_type", "frozen_set_type")
 
 

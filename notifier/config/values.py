@@ -40,6 +40,8 @@ _NAME = re.compile(NAME_PATTERN)
 _ID = re.compile(ID_PATTERN)
 _PREDICTION = re.compile(rf"(https?://[^?#\s]+)/predictions/({ID_PATTERN})/?(?:[?#].*)?", re.IGNORECASE)
 _PAGE = re.compile(rf"https?://(?:www\.)?replicate\.com/p/({ID_PATTERN})/?(?:[?#].*)?", re.IGNORECASE)
+_LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([\w.-]+)):([0-9]{1,5})", re.ASCII)
+_HOST_NAME = re.compile(r"(?=.{1,253}$)[\w-]{1,63}(?:\.[\w-]{1,63})*\.?", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -149,16 +151,52 @@ def base_url(value: object) -> str:
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 
+def heartbeat_url(value: str) -> Secret:
+    """The address of an outside heartbeat, which is a secret as a whole: whoever knows it can send it."""
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or re.search(r"[^\x21-\x7e]|\\", value):
+        raise WrongValueError("must be an address such as https://hc-ping.com/..., without blanks")
+    return Secret(value)
+
+
+def listen(value: object) -> tuple[str, int]:
+    """An address of this machine and a port there: `127.0.0.1:9464`, `[::1]:9464` or `localhost:9464`."""
+    match = _LISTEN.fullmatch(value) if isinstance(value, str) else None
+    host = (match[1] or match[2]).lower() if match else ""
+    if match is None or not (host == "localhost" or is_address(host)) or not 0 < int(match[3]) < 2**16:
+        raise WrongValueError("must be an address of this machine and a port, such as 127.0.0.1:9464")
+    return host, int(match[3])
+
+
+def host_name(value: object) -> str:
+    """The name of a host, in lower case, without a port."""
+    if not _HOST_NAME.fullmatch(chosen := text(value)):
+        raise WrongValueError("must be a host's name, such as monitor.example.com, without a port")
+    return chosen.lower()
+
+
+def is_address(host: str) -> bool:
+    """Whether this is an IP address, not a name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def is_exposed(url: str) -> bool:
     """Whether a token sent to this base_url crosses a network in the clear: plain http to another machine."""
     parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme == "https" or host == "localhost":
-        return False
-    try:
-        return not ip_address(host).is_loopback
-    except ValueError:
-        return True
+    return parts.scheme != "https" and not is_loopback(parts.hostname or "")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this names an address that only this machine reaches."""
+    return host == "localhost" or (is_address(host) and ip_address(host).is_loopback)
 
 
 def prediction(value: object) -> tuple[str | None, str]:
