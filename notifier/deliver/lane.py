@@ -104,6 +104,8 @@ class Lane:
         self._plain: set[int] = set()
         self._singly_up_to = 0
         """The last delivery of a digest that was refused: one of them is at fault, and found by sending each alone."""
+        self._busy_since: float | None = None
+        """When (steady) the look that is being taken began."""
         self._turn_at: float | None = None
         """When the next message may be sent, while it is waited for."""
         if failing_since is not None:
@@ -142,6 +144,13 @@ class Lane:
         self._stopping.set()
         self._order()
 
+    def busy_for(self, now: float) -> float:
+        """Seconds for which the lane has been at one message: 0 between them, for ever if its thread has died."""
+        busy_since = self._busy_since
+        if busy_since is None:
+            return 0.0
+        return now - busy_since if self._thread.is_alive() else float("inf")
+
     def join(self, timeout: float | None) -> bool:
         """Wait at most so many seconds for the delivery in flight; whether the lane has ended."""
         self._thread.join(timeout)
@@ -164,6 +173,7 @@ class Lane:
             self._orders.clear()
             if self._stopping.is_set():
                 break
+            self._busy_since = self._clock.steady()
             try:
                 wait = self.step()
                 complaint = ""
@@ -175,6 +185,7 @@ class Lane:
             except Exception:  # a mistake of ours in one look must not end the lane
                 logger.exception("mistake in the program: channel %s is looked at again", self.address.channel)
                 wait = MISTAKE_RETRY
+            self._busy_since = None
             # News of more that waits does not bring a message's turn nearer, and reading it each time costs.
             (self._news if self._turn_at is None else self._orders).wait(wait)
         self._finish()

@@ -80,6 +80,14 @@ class Lanes:
         with self._lock:
             return not all(lane.join(0) for lane in self._ending.values())
 
+    def stuck(self, patience: float) -> list[str]:
+        """Channels that have taken longer than so many seconds for one message, or whose thread has died."""
+        now = self._clock.steady()
+        with self._lock:
+            lanes = [*self._lanes.items(), *self._ending.items()]
+        names = [address.channel for address, lane in lanes if lane.busy_for(now) >= patience]
+        return list(dict.fromkeys(names))
+
     def stranded(self, waiting: Iterable[Address]) -> dict[Address, tuple[Address, ...]]:
         """Of those for whom something waits, the recipients that their channel has no more, and those it has now."""
         with self._lock:

@@ -49,6 +49,8 @@ class DueTable:
         self._accounts: dict[str, Account] = {}
         self._sequence = itertools.count()
         self._planned = math.inf
+        self.started = 0
+        """Polls that were taken, in all."""
 
     def configure(self, apis: Mapping[str, Api]) -> None:
         """Take over the accounts' rates and concurrencies; rows of accounts that are gone are gone with them."""
@@ -130,6 +132,7 @@ class DueTable:
                     heapq.heappop(account.heap)
                     account.start(row, now)
                     taken.append(row.key)
+            self.started += len(taken)
         return taken
 
     def land(self, key: Key, wait: float | None, not_before: float = 0.0, *, answered: bool = True) -> None:
@@ -244,6 +247,13 @@ class DueTable:
             if row is None or row.dropped:
                 return None
             return 0.0 if row.flying else max(0.0, row.due - self._monotonic())
+
+    def is_late(self) -> bool:
+        """Whether a poll could have started by now: what waits for its account (its rate, its concurrency, the API's
+        own word) could not.
+        """
+        with self._lock:
+            return self._next_start_at() + GATHER < self._monotonic()
 
     def seconds_until_due(self) -> float:
         """Seconds until `take` has something to give, at most an hour; promises to call `wake` if that changes."""

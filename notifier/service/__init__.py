@@ -22,8 +22,11 @@ from notifier.model import Address, Clock, Config, Delivery, Incident, IncidentK
 from notifier.poll import Poller
 from notifier.schedule import DueTable, PollScheduler
 from notifier.service.audience import subject_of
+from notifier.service.health import Health
 from notifier.service.heartbeat import Heartbeat
 from notifier.service.keeper import Answered, Keeper
+from notifier.service.pings import Pings
+from notifier.service.systemd import ServiceManager, status_line
 from notifier.service.watching import ConfigurationWatch, shrinks
 from notifier.store import Store
 from notifier.transport import Answer, Transport
@@ -40,8 +43,10 @@ NOTABLE_STEP = 1.0
 """Seconds by which the wall clock must have been stepped to be worth a line."""
 SPARE_FILES = 100
 """Open files beside those of polls: the store, channels, log."""
-LOOK_EVERY, RESENT_EVERY, IDENTITY_EVERY, PRUNE_EVERY = 2, 2, 1, 3600
-"""Beats of a second between looks at the configuration, at the outbox, at the store's file, and the pruning."""
+LOOK_EVERY, RESENT_EVERY, IDENTITY_EVERY, STATUS_EVERY, PRUNE_EVERY = 2, 2, 1, 5, 3600
+"""Beats of a second between looks at the configuration, at the outbox, at the store's file, at the numbers that systemd
+shows, and the pruning.
+"""
 
 
 class PartDiedError(NotifierError):
@@ -123,15 +128,26 @@ class Service:
         self._resent = True
         """Whether there may be deliveries to take up."""
         self._step = 0.0
+        self._manager = ServiceManager(environ)
+        self._health = Health(
+            table=self._table,
+            keeper=self._keeper,
+            transport=self._transport,
+            lanes=self._lanes,
+            monotonic=self._clock.monotonic,
+        )
+        self._pings = Pings(self._transport, self._clock.monotonic)
         self._heartbeat = Heartbeat(
             [
                 (1, self._check_parts),
+                (1, self._look_at_health),
                 (1, self._check_clock),
                 (1, self._apply_again),
                 (1, self._reload_if_asked),
                 (LOOK_EVERY, self._reload_if_edited),
                 (RESENT_EVERY, partial(self._with_store, self._take_up_resent)),
                 (IDENTITY_EVERY, partial(self._with_store, self._store.check_identity)),
+                (STATUS_EVERY, partial(self._with_store, self._say_status)),
                 (PRUNE_EVERY, partial(self._with_store, self._prune)),
             ]
         )
@@ -155,6 +171,8 @@ class Service:
             raise
         event(logger, logging.INFO, "started", watches=len(self._config.watches), channels=len(self._config.channels),
               config=self._config.path)  # fmt: skip
+        self._say_status()
+        self._manager.ready()
         while self._asked.get() is not _Asked.END:
             self._reload_asked.set()
         self._end()
@@ -195,6 +213,7 @@ class Service:
     def _end(self) -> None:
         """No new polls; polls in flight are only questions, and are dropped; deliveries in flight are waited for."""
         event(logger, logging.INFO, "stopping")
+        self._manager.stopping()
         at_rest = self._heartbeat.stop(HEARTBEAT_GRACE)
         self._scheduler.stop()
         self._transport.close()
@@ -246,6 +265,7 @@ class Service:
             self._pollers = before
             raise
         self._lanes.configure(found)
+        self._pings.configure(configuration.heartbeat)
         self._pollers = pollers
         self._config = configuration
 
@@ -260,7 +280,22 @@ class Service:
             self._reload(asked=False)
 
     def _reload(self, *, asked: bool) -> None:
-        """Check the whole of the new configuration, then have the difference applied; a bad one changes nothing."""
+        self._manager.reloading()
+        is_posted = False
+        try:
+            is_posted = self._load_anew(asked=asked)
+        finally:
+            if not is_posted:
+                self._end_reload()
+
+    def _end_reload(self) -> None:
+        self._with_store(self._say_status)
+        self._manager.ready()
+
+    def _load_anew(self, *, asked: bool) -> bool:
+        """Check the whole of the new configuration, then have the difference applied: whether it will be. A bad one
+        changes nothing.
+        """
         path = self._config.path
         try:
             configuration = load_config(path, self._environ)
@@ -270,7 +305,7 @@ class Service:
             if asked or error.mistakes != self._refused:
                 self._refuse(error)
             self._refused = error.mistakes
-            return
+            return False
         except Exception:  # only noted here: the heartbeat logs it
             self._watch.acted(None)  # a mistake of ours is met once for each edit, not every two seconds
             raise
@@ -280,14 +315,21 @@ class Service:
         if not asked and shrinks(before, after) and not self._watch.may_shrink():
             event(logger, logging.WARNING, "edit held back: it removes more than half of the watches; SIGHUP applies it"
                   " now, else it is applied in 30 s", config=path)  # fmt: skip
-            return
+            return False
         self._watch.acted(configuration)
         self._refused = ()
         self._hide_secrets(self._config, configuration)
         self._wanted = configuration
         self._keeper.post(partial(self._apply, configuration, found))
+        return True
 
     def _apply(self, configuration: Config, found: Mapping[Address, Route]) -> None:
+        try:
+            self._apply_if_wanted(configuration, found)
+        finally:
+            self._end_reload()
+
+    def _apply_if_wanted(self, configuration: Config, found: Mapping[Address, Route]) -> None:
         if configuration is not self._wanted:  # a later edit has taken its place
             return
         try:
@@ -330,6 +372,7 @@ class Service:
             for secret in (
                 *(api.token.reveal() for api in each.apis.values()),
                 *(part for channel in each.channels.values() for part in channels.secret_parts(channel.url)),
+                *(channels.secret_parts(each.heartbeat.url) if each.heartbeat else ()),
             )
         ]
         logs.hide(secrets)
@@ -364,6 +407,27 @@ class Service:
             self._fail(PartDiedError("the transport's thread has died; see the log above"))
         elif not self._scheduler.alive:
             self._fail(PartDiedError("the scheduler's thread has died; see the log above"))
+
+    def _look_at_health(self) -> None:
+        """Only progress keeps systemd's watchdog quiet, and the switch elsewhere from going off."""
+        verdict = self._health.look()
+        if not verdict.stuck:
+            self._manager.alive()
+        if not verdict.stuck and not verdict.ailing:
+            self._pings.beat()
+
+    def _say_status(self) -> None:
+        config = self._config
+        self._manager.status(
+            status_line(
+                refused=str(self._refused[0]) if self._refused else None,
+                watches=len(config.watches),
+                polled=sum(map(self._table.watches, config.apis)),
+                waiting=sum(self._store.waiting_addresses().values()),
+                incidents=self._keeper.incidents,
+                ailing=self._health.problems(),
+            )
+        )
 
     def _check_clock(self) -> None:
         """APScheduler waits by the wall clock: after a step it is woken, so that it asks anew how long to wait."""

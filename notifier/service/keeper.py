@@ -136,6 +136,16 @@ class Keeper:
         """Whether answers are being taken."""
         return self._thread.is_alive()
 
+    @property
+    def store_trouble(self) -> Incident | None:
+        """That, and since when, nothing can be recorded."""
+        return self._store_trouble
+
+    @property
+    def incidents(self) -> Sequence[Incident]:
+        """Those that are open."""
+        return list(self._known.incidents.values())
+
     # --- the thread --------------------------------------------------------------------------------------------------
 
     def _stop(self) -> None:

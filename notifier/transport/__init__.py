@@ -22,7 +22,7 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 from typing import Any
 
@@ -85,6 +85,7 @@ class Transport(BaseAdapter):
         self._max_body = max_body
         self._buffered = Buffered(max_buffered)
         self._pending: deque[Job] = deque()
+        self._calls: deque[Callable[[], None]] = deque()
         self._waiting: set[SimpleQueue[Answer]] = set()
         self._thread = threading.Thread(target=self._run, name="transport", daemon=True)
         self._lock = threading.Lock()
@@ -140,6 +141,11 @@ class Transport(BaseAdapter):
         self._ring()
         if self._failed:  # nobody else will
             self._refuse_pending()
+
+    def call(self, call: Callable[[], None]) -> None:
+        """Have something quick, which raises nothing, called in the transport's thread; returns at once."""
+        self._calls.append(call)
+        self._ring()
 
     def exchange(self, request: requests.PreparedRequest, *, timeout: float, max_body: int) -> Answer:
         """Carry an exchange and wait for what comes of it; as `submit`, but not for the transport's own thread."""
@@ -207,6 +213,8 @@ class Transport(BaseAdapter):
                 if descriptor == self._bell:
                     os.eventfd_read(self._bell)
                     self._rung = False  # before looking at what is pending: nothing is appended unseen
+                    while self._calls:
+                        self._calls.popleft()()
                 else:
                     self._multi.socket_action(descriptor, _READY.get(events, pycurl.CSELECT_IN | pycurl.CSELECT_OUT))
             self._start_pending()
