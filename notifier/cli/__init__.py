@@ -125,7 +125,8 @@ def run(log_level: str) -> None:
 @_config_option
 def check() -> None:
     """Check the configuration and the store; print every mistake, or a summary."""
-    from notifier.cli import data, draw
+    from notifier import data
+    from notifier.cli import draw
     from notifier.service import load_config
     from notifier.store import Store
 
@@ -185,8 +186,8 @@ def _known(name: str, names: Any, what: str) -> None:
 @click.argument("prediction_id", metavar="ID")
 def poll(prediction_id: str, api_name: str | None, *, as_json: bool) -> None:
     """Ask about prediction ID once, and print it. Nothing is recorded and nobody is told."""
-    from notifier import config
-    from notifier.cli import data, draw
+    from notifier import config, data
+    from notifier.cli import draw
     from notifier.model import FailedPoll
     from notifier.poll import Poller
     from notifier.service import load_config
@@ -222,7 +223,7 @@ def poll(prediction_id: str, api_name: str | None, *, as_json: bool) -> None:
 @_json_option
 def status(*, as_json: bool) -> None:
     """Every watch, every channel, every incident. Works beside the daemon and without it."""
-    from notifier.cli import data
+    from notifier import data
 
     found = data.status(_reading_config())
     if as_json:
@@ -242,7 +243,7 @@ def status(*, as_json: bool) -> None:
 @click.argument("prediction_id", metavar="[ID]", required=False)
 def history(prediction_id: str | None, limit: int | None, *, as_json: bool) -> None:
     """What happened (to prediction ID, or to all), and what became of each delivery."""
-    from notifier.cli import data
+    from notifier import data
 
     configuration = _reading_config()
     if as_json:

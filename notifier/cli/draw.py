@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from notifier.cli.data import asked_for, moment
+from notifier.data import asked_for, moment
 from notifier.decide import shortfall
 from notifier.model import FINAL, Config, FailedPoll, Observation
 

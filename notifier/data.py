@@ -1,4 +1,4 @@
-"""What the reading verbs show, as plain JSON values. Times are ISO 8601 in UTC."""
+"""What the reading verbs and the daemon's own site show, as plain JSON values. Times are ISO 8601 in UTC."""
 
 from __future__ import annotations
 
@@ -25,10 +25,15 @@ def moment(seconds: float | None) -> str | None:
 def status(config: Config) -> JSON:
     """The object of `status --json`. Raises StoreError."""
     with Store.open(config.store, create=False) as store:
-        known = {row.key: row for row in store.watches_overview()}
-        fares = {row.name: row for row in store.channels_overview()}
-        incidents = store.open_incidents()
-        busy = {row.name: row for row in store.accounts_overview()}
+        return status_in(store, config)
+
+
+def status_in(store: Store, config: Config) -> JSON:
+    """The same for whoever has the store open. Raises StoreError."""
+    known = {row.key: row for row in store.watches_overview()}
+    fares = {row.name: row for row in store.channels_overview()}
+    incidents = store.open_incidents()
+    busy = {row.name: row for row in store.accounts_overview()}
     rows = []
     for name in dict.fromkeys((*config.channels, *fares)):
         row = fares.get(name)
