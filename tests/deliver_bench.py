@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -56,6 +57,11 @@ class Reports:
 
     def __init__(self) -> None:
         self.said: list[tuple[str, float | None]] = []
+        self.counts: Counter[str] = Counter()
+
+    def delivered(self, channel: str, outcome: str, count: int) -> None:
+        """Count it."""
+        self.counts[outcome] += count
 
     def channel_fails(self, address: Address, since: float, reason: str, held: int) -> None:
         """Note it, and since when."""

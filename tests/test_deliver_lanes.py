@@ -95,6 +95,9 @@ class Bench:
         """Until exactly these predictions arrived on these channels, in any order."""
         self.until(lambda: sorted(self.arrived) == sorted((name, f"❌ {what}: failed") for name, what in expected))
 
+    def delivered(self, channel: str, outcome: str, count: int) -> None:
+        """Counts are looked at with a single lane."""
+
     def channel_fails(self, address: Address, since: float, reason: str, held: int) -> None:
         self.note(self.reports, f"{address.channel} fails: {reason}, {held} held")
 

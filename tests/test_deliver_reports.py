@@ -182,3 +182,28 @@ def test_to_try_again_a_channel_that_works_changes_nothing(bench: Bench) -> None
     bench.run(1)
     assert len(bench.wire.sent) == 1
     assert bench.reports.said == []
+
+
+# --- counts --------------------------------------------------------------------------------------------------------
+
+
+def test_each_attempt_and_each_end_of_a_delivery_is_counted(bench: Bench) -> None:
+    bench.tell("a")
+    bench.wire.script = [DOWN, DOWN, None]
+    bench.run(HOUR)
+    assert bench.reports.counts == {"failed": 2, "sent": 1}
+    bench.configure(digest_over=1)
+    for prediction in ("b", "c", "d"):
+        bench.tell(prediction)
+    bench.run(HOUR)
+    assert len(bench.wire.sent) == 2
+    assert bench.reports.counts == {"failed": 2, "sent": 4}
+
+
+def test_what_is_given_up_is_counted(bench: Bench) -> None:
+    bench.tell("a")
+    bench.tell("b")
+    bench.wire.rule = lambda words: DOWN
+    bench.run(4 * DAY)
+    assert bench.reports.counts["given_up"] == 2
+    assert bench.reports.counts["failed"] == len(bench.wire.tried)

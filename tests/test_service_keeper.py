@@ -47,6 +47,9 @@ MISSING = problem(404, detail="none")
 class Nobody:
     """Lanes report to it that a channel is in trouble; here none ever is."""
 
+    def delivered(self, channel: str, outcome: str, count: int) -> None:
+        assert outcome == "sent"
+
     def channel_fails(self, address: Address, since: float, reason: str, held: int) -> None:
         raise AssertionError(reason)
 

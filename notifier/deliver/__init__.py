@@ -2,7 +2,7 @@
 
 from notifier.deliver.lane import Lane
 from notifier.deliver.lanes import Lanes, Route
-from notifier.deliver.needs import Incidents, Outbox, Words
+from notifier.deliver.needs import Incidents, Outbox, Outcome, Words
 from notifier.deliver.pacer import Pacer
 from notifier.deliver.plan import Form, Parcel, is_message_at_fault, next_parcel, probe_wait
 
@@ -12,6 +12,7 @@ __all__ = [
     "Lane",
     "Lanes",
     "Outbox",
+    "Outcome",
     "Pacer",
     "Parcel",
     "Route",

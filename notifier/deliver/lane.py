@@ -313,6 +313,7 @@ class Lane:
         if self._failures:
             self._log(logging.INFO, "channel works again")
             self._owed.append(partial(self._outbox.make_due, self.address, self._clock.steady()))
+        self._incidents.delivered(self.address.channel, "sent", len(told))
         self._successes += 1
         if self._gave_up_meanwhile:
             self._incidents.gave_up_meanwhile(
@@ -334,6 +335,7 @@ class Lane:
         level = logging.WARNING if reason != self._reason else logging.DEBUG
         self._log(level, "not delivered", notice=head.notice.notice, attempts=head.attempts + 1, reason=reason)
         self._reason = reason
+        self._incidents.delivered(self.address.channel, "failed", len(told))
         if form is Form.DIGEST and error.content:
             self._singly_up_to = told[-1].id
             self._owe_failed(told, self._clock.steady(), reason)
@@ -413,6 +415,7 @@ class Lane:
         )
         ids = ",".join(delivery.notice.notice for delivery in deliveries)
         self._log(logging.ERROR, "given up", deliveries=len(deliveries), notices=ids, reason=reason)
+        self._incidents.delivered(self.address.channel, "given_up", len(deliveries))
         # An incident or a test is not: else two channels that fail would tell of each other for ever.
         self._gave_up += [delivery for delivery in deliveries if delivery.notice.key is not None]
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from notifier.model import Address, Delivery, Message, Notice
+
+Outcome = Literal["sent", "failed", "given_up"]
+"""What came of an attempt at a delivery, or of the delivery."""
 
 
 class Outbox(Protocol):
@@ -54,7 +57,10 @@ class Words(Protocol):
 
 
 class Incidents(Protocol):
-    """Where a lane reports that its channel is in trouble, or works again."""
+    """Where a lane reports what comes of deliveries, and that its channel is in trouble, or works again."""
+
+    def delivered(self, channel: str, outcome: Outcome, count: int) -> None:
+        """So many deliveries were sent or given up, or an attempt at them has failed; to be counted."""
 
     def channel_fails(self, address: Address, since: float, reason: str, held: int) -> None:
         """The channel has failed for its `incident_after`, or its address is gone; called once per spell, and once more

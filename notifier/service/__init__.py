@@ -6,26 +6,29 @@ import logging
 import os
 import queue
 import random
-import resource
-import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import partial
 from pathlib import Path
 
-from notifier import channels, config, logs, message, signals
+from notifier import message, signals
 from notifier.deliver import Lanes, Route
 from notifier.errors import ConfigError, Mistake, NotifierError, StoreError, StoreWriteError
 from notifier.logs import event
-from notifier.model import Address, Clock, Config, Delivery, Incident, IncidentKind, Key, Message, Secret
+from notifier.model import Address, Clock, Config, Incident, IncidentKind, Key
+from notifier.monitoring import Metrics
 from notifier.poll import Poller
 from notifier.schedule import DueTable, PollScheduler
 from notifier.service.audience import subject_of
 from notifier.service.health import Health
 from notifier.service.heartbeat import Heartbeat
 from notifier.service.keeper import Answered, Keeper
+from notifier.service.loading import hide_secrets, load_config, routes
+from notifier.service.oversight import Oversight
 from notifier.service.pings import Pings
+from notifier.service.process import prepare
+from notifier.service.reports import Reports
 from notifier.service.systemd import ServiceManager, status_line
 from notifier.service.watching import ConfigurationWatch, shrinks
 from notifier.store import Store
@@ -41,8 +44,6 @@ HEARTBEAT_GRACE = 2.0
 """Seconds that the heartbeat gets at the end: it may be reading a long configuration, which nobody needs any more."""
 NOTABLE_STEP = 1.0
 """Seconds by which the wall clock must have been stepped to be worth a line."""
-SPARE_FILES = 100
-"""Open files beside those of polls: the store, channels, log."""
 LOOK_EVERY, RESENT_EVERY, IDENTITY_EVERY, STATUS_EVERY, PRUNE_EVERY = 2, 2, 1, 5, 3600
 """Beats of a second between looks at the configuration, at the outbox, at the store's file, at the numbers that systemd
 shows, and the pruning.
@@ -53,29 +54,6 @@ class PartDiedError(NotifierError):
     """A thread ended that must not end: a mistake of ours. Whoever runs the service should start it again."""
 
     exit_code = 70
-
-
-def load_config(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
-    """The whole configuration, checked as far as can be without sending anything. Raises ConfigError."""
-
-    def inspect_url(url: Secret) -> config.UrlInspection:
-        problem, warning = channels.inspect(url)
-        return config.UrlInspection(problem=problem, warning=warning)
-
-    return config.load(path, environ=environ, inspect_url=inspect_url, template_problem=message.template_problem)
-
-
-def routes(configuration: Config) -> dict[Address, Route]:
-    """How each address of the configured channels is reached."""
-    found: dict[Address, Route] = {}
-    for channel in configuration.channels.values():
-        for target in channels.targets(channel):
-            found[target.address] = Route(channel, _sender(target), target.body_limit)
-    return found
-
-
-def _sender(target: channels.Target) -> Callable[[Message], None]:
-    return lambda words: channels.send(target, words)
 
 
 class _Asked(Enum):
@@ -107,7 +85,7 @@ class Service:
         self._reload_asked = threading.Event()
         self._failure: NotifierError | None = None
         self._watch = ConfigurationWatch(configuration, self._clock.monotonic)  # first: the rest may take a while
-        self._hide_secrets(configuration)
+        hide_secrets(configuration)
         self._transport = Transport(environment=environ)
         try:
             self._store = Store.open(configuration.store, daemon=True, now=self._clock.steady())
@@ -115,8 +93,17 @@ class Service:
             self._transport.close()
             raise
         self._table = DueTable(self._clock.monotonic)
-        self._lanes = Lanes(outbox=self._store, words=message, incidents=self, clock=self._clock)
-        self._keeper = Keeper(store=self._store, table=self._table, lanes=self._lanes, clock=self._clock, chance=chance)
+        self._metrics = metrics = Metrics(self._clock.wall)
+        reports = Reports(self._clock, metrics.delivered)
+        self._lanes = Lanes(outbox=self._store, words=message, incidents=reports, clock=self._clock)
+        self._keeper = reports.keeper = Keeper(
+            store=self._store,
+            table=self._table,
+            lanes=self._lanes,
+            clock=self._clock,
+            chance=chance,
+            count=metrics.polled,
+        )
         self._pollers: dict[str, Poller] = {}
         self._scheduler = PollScheduler(self._table, self._start_poll)
         self._wanted = configuration
@@ -137,10 +124,19 @@ class Service:
             monotonic=self._clock.monotonic,
         )
         self._pings = Pings(self._transport, self._clock.monotonic)
+        self._oversight = Oversight(
+            metrics=metrics,
+            keeper=self._keeper,
+            table=self._table,
+            store=self._store,
+            config=lambda: self._config,
+            problems=self._health.problems,
+        )
         self._heartbeat = Heartbeat(
             [
                 (1, self._check_parts),
                 (1, self._look_at_health),
+                (1, self._oversight.tend),
                 (1, self._check_clock),
                 (1, self._apply_again),
                 (1, self._reload_if_asked),
@@ -188,7 +184,7 @@ class Service:
         self._asked.put(_Asked.RELOAD)
 
     def _start(self) -> None:
-        _prepare_process(sum(api.concurrency for api in self._config.apis.values()))
+        prepare(sum(api.concurrency for api in self._config.apis.values()))
         incidents = self._store.open_incidents()
         in_trouble = {incident.subject for incident in incidents if incident.kind is IncidentKind.CHANNEL}
         found = routes(self._config)
@@ -202,19 +198,20 @@ class Service:
         self._configure(self._config, found)
         self._keeper.resume_incidents(incidents)
         for address in mended:
-            self.channel_works(address)
+            self._keeper.end_incident(IncidentKind.CHANNEL, subject_of(address))
         self._pass_on_stranded()
         self._lanes.wake(self._store.waiting_addresses())
         self._transport.start()
         self._keeper.start()
         self._scheduler.start()
+        self._oversight.tend()
         self._heartbeat.start()
 
     def _end(self) -> None:
         """No new polls; polls in flight are only questions, and are dropped; deliveries in flight are waited for."""
         event(logger, logging.INFO, "stopping")
         self._manager.stopping()
-        at_rest = self._heartbeat.stop(HEARTBEAT_GRACE)
+        at_rest = self._heartbeat.stop(HEARTBEAT_GRACE) and self._oversight.stop()  # which the heartbeat tends
         self._scheduler.stop()
         self._transport.close()
         self._keeper.stop()
@@ -256,6 +253,7 @@ class Service:
         addresses: dict[str, tuple[Address, ...]] = dict.fromkeys(configuration.channels, ())
         for address in found:
             addresses[address.channel] += (address,)
+        self._metrics.configure(configuration.apis, configuration.channels)
         before = self._pollers
         # First: what becomes due by the rest may be polled at once, by the scheduler's thread, and with the new token.
         self._pollers = {**before, **pollers}
@@ -301,12 +299,14 @@ class Service:
             configuration = load_config(path, self._environ)
             found = routes(configuration)
         except ConfigError as error:
+            self._metrics.reloaded(ok=False)
             self._watch.acted(None, (Path(mistake.file) for mistake in error.mistakes))
             if asked or error.mistakes != self._refused:
                 self._refuse(error)
             self._refused = error.mistakes
             return False
         except Exception:  # only noted here: the heartbeat logs it
+            self._metrics.reloaded(ok=False)
             self._watch.acted(None)  # a mistake of ours is met once for each edit, not every two seconds
             raise
         if configuration.store != self._config.store:
@@ -318,7 +318,7 @@ class Service:
             return False
         self._watch.acted(configuration)
         self._refused = ()
-        self._hide_secrets(self._config, configuration)
+        hide_secrets(self._config, configuration)
         self._wanted = configuration
         self._keeper.post(partial(self._apply, configuration, found))
         return True
@@ -338,8 +338,10 @@ class Service:
             level = logging.ERROR if self._unapplied is None else logging.DEBUG
             event(logger, level, "configuration not reloaded yet: it is tried again", reason=error)
             self._unapplied = partial(self._apply, configuration, found)
+            self._metrics.reloaded(ok=False)
             return
         self._unapplied = None
+        self._metrics.reloaded(ok=True)
         self._keeper.end_incident(IncidentKind.CONFIG, configuration.path.name)
         self._resent = True  # there may be a recipient's lane that is still ending
         self._pass_on_stranded()  # here, before anything newer is recorded for who is new
@@ -363,38 +365,6 @@ class Service:
             IncidentKind.CONFIG, self._config.path.name, since=self._clock.steady(), detail=first + more
         )
         self._keeper.post(lambda: self._keeper.begin_incident(incident))
-
-    @staticmethod
-    def _hide_secrets(*configurations: Config) -> None:
-        secrets = [
-            secret
-            for each in configurations
-            for secret in (
-                *(api.token.reveal() for api in each.apis.values()),
-                *(part for channel in each.channels.values() for part in channels.secret_parts(channel.url)),
-                *(channels.secret_parts(each.heartbeat.url) if each.heartbeat else ()),
-            )
-        ]
-        logs.hide(secrets)
-
-    # --- what lanes report -------------------------------------------------------------------------------------------
-
-    def channel_fails(self, address: Address, since: float, reason: str, held: int) -> None:
-        """A channel has failed for its `incident_after`, or its address is gone: the others hear of it."""
-        incident = Incident(IncidentKind.CHANNEL, subject_of(address), since=since, detail=reason, count=held)
-        self._keeper.post(lambda: self._keeper.begin_incident(incident))
-
-    def gave_up(self, address: Address, deliveries: Sequence[Delivery], reason: str, *, works: bool) -> None:
-        """What will not be tried any more is told to somebody."""
-        self._keeper.post(lambda: self._keeper.tell_given_up(address, deliveries, reason, works=works))
-
-    def gave_up_meanwhile(self, address: Address, deliveries: Sequence[Delivery], reason: str, *, told: int) -> None:
-        """At the latest when the channel works again."""
-        self._keeper.post(lambda: self._keeper.tell_given_up_meanwhile(address, deliveries, reason, told=told))
-
-    def channel_works(self, address: Address) -> None:
-        """It works again."""
-        self._keeper.post(lambda: self._keeper.end_incident(IncidentKind.CHANNEL, subject_of(address)))
 
     # --- beats -------------------------------------------------------------------------------------------------------
 
@@ -461,19 +431,9 @@ class Service:
             passed_on, given_up = self._store.readdress(old, addresses, wall=wall, now=now)
             event(logger, logging.WARNING, "recipient is gone from its channel", channel=old.channel,
                   recipient=old.recipient or None, passed_on=passed_on, given_up=given_up)  # fmt: skip
+            self._metrics.delivered(old.channel, "given_up", given_up)
 
     def _prune(self) -> None:
         pruned = self._store.prune(self._clock.steady())
         if pruned.deliveries or pruned.watches:
             event(logger, logging.INFO, "pruned", deliveries=pruned.deliveries, watches=pruned.watches)
-
-
-def _prepare_process(polls: int) -> None:
-    """Let so many polls be open at once, each of which is an open file, and keep the transport's thread responsive."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard != resource.RLIM_INFINITY and polls + SPARE_FILES > hard:
-        event(logger, logging.WARNING, "the limit of open files is lower than what `concurrency` asks for", limit=hard,
-              asked=polls + SPARE_FILES)  # fmt: skip
-    # Beside a thread that computes, such as a reload's, an exchange takes 18 ms at Python's own 5 ms, and 1.5 ms so.
-    sys.setswitchinterval(0.001)

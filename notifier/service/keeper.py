@@ -92,9 +92,11 @@ class Keeper:
         lanes: Lanes,
         clock: Clock,
         chance: Callable[[], float] = random.random,
+        count: Callable[[str, Failure | None, float], None] = lambda _api, _failure, _seconds: None,
     ) -> None:
+        """`count` gets each poll's account, why it failed if it did, and how long it took."""
         self._store, self._table, self._lanes, self._clock = store, table, lanes, clock
-        self._chance = chance
+        self._chance, self._count = chance, count
         self._queue: queue.SimpleQueue[Answered | Callable[[], None]] = queue.SimpleQueue()
         self._known = _Known()
         self._config: Config | None = None
@@ -145,6 +147,10 @@ class Keeper:
     def incidents(self) -> Sequence[Incident]:
         """Those that are open."""
         return list(self._known.incidents.values())
+
+    def states(self) -> Mapping[Key, State]:
+        """What is known of every watch now: a copy, which Python makes in one step that no thread can get into."""
+        return self._known.states.copy()
 
     # --- the thread --------------------------------------------------------------------------------------------------
 
@@ -219,6 +225,8 @@ class Keeper:
         if is_over(self._known.states[key], watch, now) or answered.asked_at < self._known.renewed.get(key.api, 0.0):
             return _Landing(key, None)
         seen = self._pollers[key.api].read(answered.answer, key.id, wall)
+        failed = seen if isinstance(seen, FailedPoll) else None
+        self._count(key.api, failed.failure if failed else None, now - answered.asked_at)
         self._ledger.polled(key)
         budget = self._pollers[key.api].budget(answered.answer)
         if budget is not None:
@@ -239,10 +247,10 @@ class Keeper:
         if is_over(decision.after, watch, now):
             self._table.drop([key])
         wait = wait_after(seen, decision.after, watch.rules, self._chance)
-        if not isinstance(seen, FailedPoll):
+        if failed is None:
             return _Landing(key, wait)
-        has_answer = seen.http_status is not None and seen.failure is not Failure.THROTTLED
-        return _Landing(key, wait, seen.retry_after or 0.0, has_answer)
+        has_answer = failed.http_status is not None and failed.failure is not Failure.THROTTLED
+        return _Landing(key, wait, failed.retry_after or 0.0, has_answer)
 
     def forgive_failures(self, api: str) -> None:
         """What failed before an account's incident was the account's trouble too: no watch is to be told for it, nor
