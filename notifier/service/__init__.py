@@ -106,7 +106,7 @@ class Service:
         self._asked: queue.SimpleQueue[_Asked] = queue.SimpleQueue()
         self._reload_asked = threading.Event()
         self._failure: NotifierError | None = None
-        self._watch = ConfigurationWatch(configuration, self._clock.monotonic)  # first: the rest may take a while
+        self._watch = ConfigurationWatch(configuration, self._clock.monotonic)
         self._hide_secrets(configuration)
         self._transport = Transport(environment=environ)
         try:
@@ -272,7 +272,6 @@ class Service:
     def _reload_if_asked(self) -> None:
         if self._reload_asked.is_set():
             self._reload_asked.clear()
-            self._watch.is_ready()
             self._reload(asked=True)
 
     def _reload_if_edited(self) -> None:
@@ -301,23 +300,30 @@ class Service:
             configuration = load_config(path, self._environ)
             found = routes(configuration)
         except ConfigError as error:
-            self._watch.acted(None, (Path(mistake.file) for mistake in error.mistakes))
+            if not asked and not self._watch.agrees_with(error.seen):
+                return False
+            self._watch.acted(None, error.seen)
             if asked or error.mistakes != self._refused:
                 self._refuse(error)
             self._refused = error.mistakes
             return False
         except Exception:  # only noted here: the heartbeat logs it
-            self._watch.acted(None)  # a mistake of ours is met once for each edit, not every two seconds
+            self._watch.acted(None, {})  # a mistake of ours is met once for each edit, not every two seconds
             raise
-        if configuration.store != self._config.store:
-            event(logger, logging.WARNING, "the new store is used after a restart", config=path)
+        if not asked and not self._watch.agrees_with(configuration.seen):
+            return False
         before, after = ([watch.key for watch in each.watches] for each in (self._config, configuration))
         if not asked and shrinks(before, after) and not self._watch.may_shrink():
             event(logger, logging.WARNING, "edit held back: it removes more than half of the watches; SIGHUP applies it"
                   " now, else it is applied in 30 s", config=path)  # fmt: skip
             return False
-        self._watch.acted(configuration)
+        self._watch.acted(configuration, configuration.seen)
         self._refused = ()
+        if configuration.store != self._config.store:
+            event(logger, logging.WARNING, "the new store is used after a restart", config=path)
+        for warning in configuration.warnings:
+            if warning not in self._config.warnings:
+                event(logger, logging.WARNING, "configuration", warning=warning)
         self._hide_secrets(self._config, configuration)
         self._wanted = configuration
         self._keeper.post(partial(self._apply, configuration, found))
@@ -340,7 +346,8 @@ class Service:
             self._unapplied = partial(self._apply, configuration, found)
             return
         self._unapplied = None
-        self._keeper.end_incident(IncidentKind.CONFIG, configuration.path.name)
+        if not self._refused:  # else the disk was full until after a later edit, which is a bad one
+            self._keeper.end_incident(IncidentKind.CONFIG, configuration.path.name)
         self._resent = True  # there may be a recipient's lane that is still ending
         self._pass_on_stranded()  # here, before anything newer is recorded for who is new
         self._lanes.wake(self._store.waiting_addresses())
