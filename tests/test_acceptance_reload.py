@@ -91,7 +91,7 @@ def by_copying(path: Path, text: str) -> None:
 def by_a_shell(path: Path, text: str) -> None:
     """The shell truncates the file at once, and writes what comes when it comes."""
     path.with_name("copy").write_text(text)
-    command = ["sh", "-c", '(sleep 1.2; cat copy) > "$0"', path]
+    command = ["sh", "-c", '(sleep 1.2; cat copy) > "$0"', str(path)]
     subprocess.run(command, cwd=path.parent, check=True, timeout=20)
 
 

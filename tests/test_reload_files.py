@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,24 @@ def test_the_incident_of_a_bad_edit_outlasts_an_older_good_one_that_a_full_disk_
         assert (IncidentKind.CONFIG, "config.yaml") in daemon.service._keeper._known.incidents
         saved(daemon.path, config(api, "b"))
         until(lambda: posts == [TROUBLE, OVER])
+
+
+def test_a_file_that_changes_all_the_time_is_told_of_in_the_log_and_sighup_has_it_read(
+    tmp_path: Path, api: ApiStandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(tmp_path, config(api, "a")) as daemon:
+        genuine = daemon.service._watch.is_ready
+
+        def is_ready() -> bool:
+            saved(daemon.path, config(api, "a, b") + f"# {time.monotonic()}\n")
+            return genuine()
+
+        monkeypatch.setattr(daemon.service._watch, "is_ready", is_ready)
+        until(lambda: "changes all the time" in caplog.text)
+        assert watched(daemon) == ["a"]
+        daemon.service.reload()
+        until(lambda: watched(daemon) == ["a", "b"])
+    assert caplog.text.count("changes all the time") == 1
 
 
 def test_warnings_that_an_edit_brings_are_logged_once(

@@ -70,6 +70,16 @@ def test_a_file_that_is_still_being_written_is_waited_for(bench: Bench) -> None:
     assert bench.looks() == [True]
 
 
+def test_that_the_files_change_all_the_time_is_known_once(bench: Bench) -> None:
+    restless = []
+    for number in range(40):
+        bench.path.write_text(f"{number}\n")
+        assert bench.looks() == [False]
+        restless.append(bench.watch.is_restless)
+    assert restless == [False] * 14 + [True] + [False] * 25
+    assert bench.looks() == [True]
+
+
 def test_a_touch_or_an_edit_that_is_undone_is_no_edit(bench: Bench) -> None:
     os.utime(bench.path, (1, 1))
     assert bench.looks(3) == [False] * 3

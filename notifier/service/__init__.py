@@ -277,6 +277,9 @@ class Service:
     def _reload_if_edited(self) -> None:
         if self._watch.is_ready() and (not self._watch.is_holding or self._watch.may_shrink()):
             self._reload(asked=False)
+        elif self._watch.is_restless:
+            event(logger, logging.WARNING, "configuration not read: it changes all the time; SIGHUP has it read now",
+                  config=self._config.path)  # fmt: skip
 
     def _reload(self, *, asked: bool) -> None:
         self._manager.reloading()

@@ -11,6 +11,8 @@ from notifier.model import Config, Key
 
 SHRINK_WAIT = 30.0
 """Seconds that an edit which removes more than half of the watches waits: it may be a half-saved file."""
+RESTLESS = 15
+"""Looks in a row, no two of which agree, after which the edit is not just being written: half a minute."""
 MANY_WATCHES = 10
 """With fewer watches than this an edit may remove any number at once."""
 
@@ -49,14 +51,21 @@ class ConfigurationWatch:
         self._last_look = self._look()
         self._acted_on = self._now_known(config.seen, {})
         self._held_since: float | None = None
+        self._changes = 0
 
     def is_ready(self) -> bool:
         """Take a look: whether the content differs from what was acted on, and two looks in a row agree on it."""
         look = self._look()
         agrees, self._last_look = look == self._last_look, look
+        self._changes = 0 if agrees else self._changes + 1
         if look == self._acted_on or not agrees:
             self._held_since = None
         return agrees and look != self._acted_on
+
+    @property
+    def is_restless(self) -> bool:
+        """Whether the files keep changing, so that no look agrees with the one before; true once."""
+        return self._changes == RESTLESS
 
     def may_shrink(self) -> bool:
         """Whether an edit that removes most of the watches has stood long enough; the first call starts the wait."""
