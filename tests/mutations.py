@@ -1,4 +1,4 @@
-"""Damage to configuration files: what editors, shells, disks and tired people make of a good one."""
+"""A good configuration, and damage to it: what editors, shells, disks and tired people make of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,36 @@ ENCODINGS = ("utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252", "utf-7", "cp0
 ALIASES = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}' if n else 'x'] * 9)}]\n" for n in range(9))
 MERGES = "m0: &m0 {a: b}\n" + "".join(f"m{n}: &m{n} {{<<: [*m{n - 1}, *m{n - 1}], k{n}: v}}\n" for n in range(1, 40))
 
+HUNG_ID = "hung"
+SECRETS = ("here-its-secret", "there-its-secret", "hook-its-secret")
+"""The first stands in a file, the others are in the environment: TOKEN and HOOK."""
+
 Damage = Callable[[random.Random, str], str | bytes]
+
+
+def pristine(base_url: str) -> dict[str, str]:
+    """The good configuration: the main file, two included ones and a secret."""
+    entries = "".join(f"  - {{id: main{number}, api: here, name: Größe {number}}}\n" for number in range(40))
+    return {
+        "config.yaml": (
+            "# Überwachte Vorhersagen\n"
+            "apis:\n"
+            f"  here:\n    base_url: {base_url}\n    token: ${{file:secrets/here}}\n"
+            "    rate: 1000/s\n    timeout: 10m\n"
+            "  there:\n    base_url: ${THERE}\n    token: ${TOKEN}\n    timeout: 10m\n"
+            "channels:\n"
+            "  team: {url: 'json://localhost/${HOOK}', rate: 1000/s}\n"
+            "  mail:\n    url: mailto://user:pass@localhost?to=someone@example.com\n    events: [failed, error]\n"
+            '    title: "{{ name }}: {{ status }}"\n'
+            "operators: [team]\n"
+            "defaults:\n  interval: 50m\n  channels: [team]\n"
+            f"watchlist:\n  - {{id: {HUNG_ID}, api: here}}\n  - id: long0\n    api: there\n    interval: 50m\n{entries}"
+            "include: watchlist.d/*.yaml\n"
+        ),
+        "watchlist.d/one.yaml": "".join(f"- {{id: one{number}, api: here}}\n" for number in range(10)),
+        "watchlist.d/two.yaml": "".join(f"- {{id: two{number}, api: there}}\n" for number in range(10)),
+        "secrets/here": SECRETS[0] + "\n",
+    }
 
 
 def _place(chance: random.Random, text: str) -> int:

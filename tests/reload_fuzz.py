@@ -30,50 +30,24 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 from notifier import channels
 from notifier.decide import is_over
 from notifier.errors import ConfigError
-from notifier.model import Config, IncidentKind, Key
+from notifier.model import Config, IncidentKind, Key, Message
 from notifier.service import Service, load_config, watching
-from tests.mutations import damaged
+from tests.mutations import HUNG_ID, SECRETS, damaged, pristine
 from tests.standins.api import ApiStandIn, hang, plain
 
 LOOK = 2.0
 """Seconds between two looks, on the run's own clock."""
-SECRETS = ("here-its-secret", "there-its-secret", "hook-its-secret")
-HUNG = Key("here", "hung")
+HUNG = Key("here", HUNG_ID)
 """The watch whose poll is in flight all the time."""
 NAMES = ["config.yaml"] * 5 + ["watchlist.d/one.yaml", "watchlist.d/two.yaml"] * 2 + ["secrets/here"]
 """What is written to, as often as it stands here."""
 PLACE = re.compile(r"^/.+:\d+:\d+: ")
-
-
-def pristine(base_url: str) -> dict[str, str]:
-    """The good configuration: the main file, two included ones and a secret."""
-    entries = "".join(f"  - {{id: main{number}, api: here, name: Größe {number}}}\n" for number in range(40))
-    return {
-        "config.yaml": (
-            "# Überwachte Vorhersagen\n"
-            "apis:\n"
-            f"  here:\n    base_url: {base_url}\n    token: ${{file:secrets/here}}\n"
-            "    rate: 1000/s\n    timeout: 10m\n"
-            "  there:\n    base_url: ${THERE}\n    token: ${TOKEN}\n    timeout: 10m\n"
-            "channels:\n"
-            "  team: {url: 'json://localhost/${HOOK}', rate: 1000/s}\n"
-            "  mail:\n    url: mailto://user:pass@localhost?to=someone@example.com\n    events: [failed, error]\n"
-            '    title: "{{ name }}: {{ status }}"\n'
-            "operators: [team]\n"
-            "defaults:\n  interval: 50m\n  channels: [team]\n"
-            f"watchlist:\n  - {{id: {HUNG.id}, api: here}}\n  - id: long0\n    api: there\n    interval: 50m\n{entries}"
-            "include: watchlist.d/*.yaml\n"
-        ),
-        "watchlist.d/one.yaml": "".join(f"- {{id: one{number}, api: here}}\n" for number in range(10)),
-        "watchlist.d/two.yaml": "".join(f"- {{id: two{number}, api: there}}\n" for number in range(10)),
-        "secrets/here": SECRETS[0] + "\n",
-    }
 
 
 @dataclass
@@ -93,6 +67,14 @@ class Figures:
     """Open files, likewise."""
     watched: int = 0
     """Different watches that the store came to know."""
+
+
+class Due(NamedTuple):
+    """When a watch is due, when it was last asked about, and how often it is (monotonic seconds)."""
+
+    at: float
+    asked: float
+    interval: float
 
 
 class Log(logging.Handler):
@@ -270,7 +252,7 @@ class Run:
         for _ in range(4):
             self.look()
         expected = self.expected()
-        is_held = isinstance(expected, Config) and watching.shrinks(keys(self.good), keys(expected))
+        is_held = isinstance(expected, Config) and may_be_half(self.good, expected)
         if is_held:
             self.figures.held += 1
             self.check(self.good, due)
@@ -301,18 +283,18 @@ class Run:
         except ConfigError as error:
             return error
 
-    def due_times(self) -> dict[Key, tuple[object, float]]:
-        """When each waiting watch is due, behind all that decides on it."""
-        table, apis = self.service._table, self.good.apis
+    def due_times(self) -> dict[Key, Due]:
+        """When each waiting watch is due that waits for its interval, with what decides on it."""
+        table = self.service._table
         with table._lock:
             rows = {key: row for account in table._accounts.values() for key, row in account.rows.items()}
             return {
-                watch.key: ((watch.rules.interval, row.asked, api.token, api.base_url), row.due)
+                watch.key: Due(row.due, row.asked, row.interval)
                 for watch in self.good.watches
-                if (row := rows.get(watch.key)) and not row.flying and (api := apis[watch.key.api])
+                if (row := rows.get(watch.key)) and not row.flying and row.due <= row.started + row.interval + 1
             }
 
-    def check(self, expected: Config, due: dict[Key, tuple[object, float]]) -> None:
+    def check(self, expected: Config, due: dict[Key, Due]) -> None:
         """Everything that is promised."""
         service, table = self.service, self.service._table
         assert service._keeper.alive, self.happening
@@ -329,13 +311,21 @@ class Run:
             if state.status is not None:
                 self.polled.add(watch.key)
         self.good = in_force
-        for key, (rules, at) in self.due_times().items():
-            assert key not in due or due[key] == (rules, at) or due[key][0] != rules, (self.happening, key)
+        for key, now in self.due_times().items():
+            before = due.get(key, now)
+            # It may have been asked meanwhile, but no sooner than due; and another interval makes another time.
+            is_asked = now.asked > before.asked and now.asked > before.at - 1
+            assert is_asked or now.at == before.at or now.interval != before.interval, (
+                self.happening,
+                key,
+                before,
+                now,
+            )
         if HUNG in states:
             hung = table._accounts[HUNG.api].rows[HUNG]
             self.hung_since = self.hung_since or hung.asked
-            assert hung.flying, self.happening
-            assert hung.asked == self.hung_since, self.happening
+            if time.monotonic() < self.hung_since + 570:  # the poll itself ends after 600
+                assert (hung.flying, hung.asked) == (True, self.hung_since), self.happening
         assert not self.log.wrong, (self.happening, self.log.wrong)
 
     def in_keeper(self, call: Callable[[], Any]) -> Any:
@@ -371,9 +361,19 @@ def keys(config: Config) -> list[Key]:
     return [watch.key for watch in config.watches]
 
 
+def may_be_half(before: Config, after: Config) -> bool:
+    """Whether an edit is to wait: it removes more than half of ten or more watches."""
+    removed = set(keys(before)) - set(keys(after))
+    return len(before.watches) >= 10 and len(removed) > len(before.watches) / 2
+
+
 def parts(config: Config) -> tuple[object, ...]:
     """All of it that is applied."""
     return config.watches, config.apis, config.channels, config.operators
+
+
+def taken(_target: channels.Target, _words: Message) -> None:
+    """In place of a channel, which says yes. (A mock would keep every message.)"""
 
 
 @contextmanager
@@ -381,7 +381,7 @@ def running(folder: Path, api: ApiStandIn, seed: int) -> Iterator[Run]:
     """A run whose daemon is up, takes no look by itself, and whose channels take everything and tell nobody."""
     interval = sys.getswitchinterval()
     with (
-        mock.patch.object(channels, "send"),
+        mock.patch.object(channels, "send", taken),
         mock.patch("notifier.service.LOOK_EVERY", 10**9),
     ):
         run = Run(folder, api, seed)
@@ -411,7 +411,7 @@ def play(folder: Path, *, writes: int, seed: int) -> Figures:
         with running(folder, api, seed) as run:
             api.wait_for(1, HUNG.id)
             for number in range(writes):
-                if number == writes // 10:
+                if number % max(1, writes // 10) == 0:
                     run.sample()
                 run.step()
                 if number % 100 == 0:
