@@ -7,8 +7,9 @@ and stays loud.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 
 class NotifierError(Exception):
@@ -37,12 +38,16 @@ class Mistake:
 
 
 class ConfigError(NotifierError):
-    """The configuration cannot be used; holds every mistake in it, in the order of their places."""
+    """The configuration cannot be used; holds every mistake in it, in the order of their places.
+
+    `seen` is as in Config, and has the files too that could not be read.
+    """
 
     exit_code = 78
 
-    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+    def __init__(self, mistakes: Iterable[Mistake], seen: Mapping[Path, str] | None = None) -> None:
         self.mistakes = tuple(mistakes)
+        self.seen = dict(seen or {})
         super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
 
 

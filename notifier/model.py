@@ -194,6 +194,8 @@ class Config:
     """The patterns of more watchlists, relative to the folder of `path`: files that come to match them are read too."""
     warnings: tuple[str, ...] = ()
     """Each like a mistake, with its place, but no reason to refuse the file."""
+    seen: Mapping[Path, str] = field(default_factory=dict, repr=False, compare=False)
+    """Every file that was read, those of secrets too, with the digest of what it held then."""
 
 
 # --- what a poll saw -------------------------------------------------------------------------------------------------

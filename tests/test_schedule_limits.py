@@ -227,6 +227,19 @@ def test_a_new_token_has_limits_of_its_own() -> None:
     assert len(bench.starts) - before >= 90
 
 
+def test_a_new_token_for_an_account_that_is_well_makes_only_those_due_that_had_to_wait() -> None:
+    bench = Bench(3, interval=600.0)
+    bench.run(1)
+    bench.table.ask_another(Key("api", "w0"), rather=Key("api", "w1"))
+    (again,) = bench.table.take()
+    bench.table.land(again, 3600.0)
+    before = [bench.table.seconds_to(Key("api", name)) for name in ("w0", "w2")]
+    assert (bench.table.seconds_to(again) or 0.0) > 3000
+    bench.table.all_due("api", renewed=True)
+    assert [bench.table.seconds_to(Key("api", name)) for name in ("w0", "w2")] == before
+    assert bench.table.seconds_to(again) == 0.0
+
+
 def test_the_watch_that_was_answered_lately_is_asked_rather_than_the_next_one() -> None:
     bench = Bench(3, interval=600.0)
     bench.run(1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from notifier.config import files, files_of
 from notifier.model import Config, Key
 from notifier.service.watching import SHRINK_WAIT, ConfigurationWatch, shrinks
 
@@ -20,10 +22,27 @@ class Bench:
         self.path.write_text("one\n")
         self.now = 0.0
         self.config = Config(self.path, (self.path,), {}, {}, (), (), "sqlite://", include=("watchlist.d/*.yaml",))
-        self.watch = ConfigurationWatch(self.config, lambda: self.now)
+        self.begin()
+
+    def begin(self) -> None:
+        self.watch = ConfigurationWatch(replace(self.config, seen=self.seen()), lambda: self.now)
+
+    def seen(self, *more: Path) -> dict[Path, str]:
+        """What whoever reads the configuration sees in its files now."""
+        return {path: digest(path) for path in (*files_of(self.config), *more)}
+
+    def act(self) -> None:
+        self.watch.acted(replace(self.config, seen=self.seen()), self.seen())
 
     def looks(self, count: int = 1) -> list[bool]:
         return [self.watch.is_ready() for _ in range(count)]
+
+
+def digest(path: Path) -> str:
+    try:
+        return files.read(path).digest
+    except files.UnreadableError as error:
+        return str(error)
 
 
 @pytest.fixture
@@ -38,7 +57,7 @@ def test_nothing_is_ready_while_nothing_changes(bench: Bench) -> None:
 def test_an_edit_is_ready_when_two_looks_agree_and_only_until_it_was_acted_on(bench: Bench) -> None:
     bench.path.write_text("two\n")
     assert bench.looks(3) == [False, True, True]
-    bench.watch.acted(bench.config)
+    bench.act()
     assert bench.looks(2) == [False, False]
 
 
@@ -48,6 +67,16 @@ def test_a_file_that_is_still_being_written_is_waited_for(bench: Bench) -> None:
         bench.path.write_text(text)
         ready += bench.looks()
     assert ready == [False, False, False]
+    assert bench.looks() == [True]
+
+
+def test_that_the_files_change_all_the_time_is_known_once(bench: Bench) -> None:
+    restless = []
+    for number in range(40):
+        bench.path.write_text(f"{number}\n")
+        assert bench.looks() == [False]
+        restless.append(bench.watch.is_restless)
+    assert restless == [False] * 14 + [True] + [False] * 25
     assert bench.looks() == [True]
 
 
@@ -64,7 +93,7 @@ def test_an_atomic_replacement_and_a_swapped_link_are_edits(bench: Bench, tmp_pa
     (tmp_path / "new").write_text("two\n")
     (tmp_path / "new").replace(bench.path)
     assert bench.looks(2) == [False, True]
-    bench.watch.acted(bench.config)
+    bench.act()
     (tmp_path / "other").write_text("three\n")
     (tmp_path / "link").symlink_to("other")
     (tmp_path / "link").replace(bench.path)
@@ -85,7 +114,7 @@ def test_a_file_that_comes_to_match_an_include_pattern_is_an_edit(bench: Bench, 
     (tmp_path / "watchlist.d").mkdir()
     (tmp_path / "watchlist.d" / "more.yaml").write_text("- a\n")
     assert bench.looks(2) == [False, True]
-    bench.watch.acted(bench.config)
+    bench.act()
     (tmp_path / "watchlist.d" / "more.yaml").write_text("- b\n")
     assert bench.looks(2) == [False, True]
 
@@ -118,38 +147,97 @@ def test_an_included_file_that_is_removed_is_one_edit(bench: Bench, tmp_path: Pa
     more = tmp_path / "more.yaml"
     more.write_text("- a\n")
     bench.config = replace(bench.config, files=(bench.path, more), include=("more.yaml",))
-    bench.watch = ConfigurationWatch(bench.config, lambda: bench.now)
+    bench.begin()
     more.unlink()
     assert bench.looks(2) == [False, True]
-    bench.watch.acted(replace(bench.config, files=(bench.path,)))
+    bench.config = replace(bench.config, files=(bench.path,))
+    bench.act()
     assert bench.looks(3) == [False] * 3
 
 
-def test_a_file_that_is_new_to_the_configuration_must_have_been_whole(bench: Bench, tmp_path: Path) -> None:
-    """It was read when the edit that includes it was acted on, but nobody had looked at it before."""
-    (tmp_path / "more.yaml").write_text("- a\n")
+def test_a_file_that_is_new_to_the_configuration_must_have_been_looked_at_twice(bench: Bench, tmp_path: Path) -> None:
+    more = tmp_path / "more.yaml"
+    more.write_text("- half")
     bench.path.write_text("include: more.yaml\n")
     assert bench.looks(2) == [False, True]
-    known = replace(bench.config, files=(bench.path, tmp_path / "more.yaml"))
-    bench.watch.acted(known)
+    assert not bench.watch.agrees_with(bench.seen(more))  # nobody had looked at it: it may be half-saved
+    more.write_text("- whole\n")
     assert bench.looks(2) == [False, True]
-    bench.watch.acted(known)
+    assert bench.watch.agrees_with(bench.seen(more))
+    bench.config = replace(bench.config, files=(bench.path, more))
+    bench.act()
     assert bench.looks(3) == [False] * 3
 
 
-def test_mending_a_file_that_only_the_refused_configuration_has_is_an_edit(bench: Bench, tmp_path: Path) -> None:
-    new = tmp_path / "new.yaml"
+def test_what_is_edited_between_a_look_and_the_reading_is_waited_for(bench: Bench) -> None:
+    bench.path.write_text("two\n")
+    assert bench.looks(2) == [False, True]
+    bench.path.write_text("thr")
+    assert not bench.watch.agrees_with(bench.seen())
+    bench.path.write_text("three\n")
+    assert bench.looks(2) == [False, True]
+    assert bench.watch.agrees_with(bench.seen())
+
+
+def test_a_held_edit_that_another_one_follows_before_it_is_read_waits_anew(bench: Bench) -> None:
+    bench.path.write_text("less\n")
+    bench.looks(2)
+    assert not bench.watch.may_shrink()
+    bench.now += SHRINK_WAIT
+    bench.path.write_text("even less\n")
+    assert not bench.watch.agrees_with(bench.seen())
+    assert bench.looks() == [True]
+    assert not bench.watch.may_shrink()
+
+
+def test_what_is_edited_before_the_watch_begins_but_after_the_reading_is_an_edit(bench: Bench) -> None:
+    seen = bench.seen()
+    bench.path.write_text("two\n")
+    bench.watch = ConfigurationWatch(replace(bench.config, seen=seen), lambda: bench.now)
+    assert bench.looks() == [True]
+    bench.act()
+    assert bench.looks(2) == [False] * 2
+
+
+def test_a_file_that_only_the_refused_configuration_has_is_looked_at_until_it_is_mended(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """Also one that is not there yet, such as a secret's, or a link into nowhere."""
+    new, secret = tmp_path / "new.yaml", tmp_path / "secret"
     new.write_text("- {idd: a}\n")
     bench.path.write_text("include: new.yaml\n")
-    assert bench.looks(2) == [False, True]
-    bench.watch.acted(None, [bench.path, new])
-    assert bench.looks(2) == [False, True]
-    bench.watch.acted(None, [new])
+    bench.looks(2)
+    seen = bench.seen(new, secret)
+    assert not bench.watch.agrees_with(seen)
+    assert bench.looks() == [True]
+    assert bench.watch.agrees_with(seen)
+    bench.watch.acted(None, seen)
     assert bench.looks(3) == [False] * 3
     new.write_text("- {id: a}\n")
     assert bench.looks(2) == [False, True]
-    bench.watch.acted(replace(bench.config, files=(bench.path, new)))
+    bench.watch.acted(None, bench.seen(new, secret))
+    secret.write_text("t0ken\n")
+    assert bench.looks(2) == [False, True]
+    bench.config = replace(bench.config, files=(bench.path, new))
+    bench.watch.acted(replace(bench.config, seen=bench.seen(secret)), bench.seen(secret))
     assert bench.looks(3) == [False] * 3
+    secret.write_text("other\n")
+    assert bench.looks(2) == [False, True]
+
+
+def test_a_failure_to_read_a_file_is_not_remembered(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many open files, say: nothing of that shows from outside when it is over."""
+    bench.path.write_text("two\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", failing)
+        assert bench.looks(2) == [False, True]
+        assert bench.seen() == {bench.path: "cannot be read: Too many open files"}
+        bench.watch.acted(None, bench.seen())
+    assert bench.looks(2) == [False, True]
+
+
+def failing(_: object) -> None:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 def test_an_edit_that_does_not_show_from_outside_is_seen(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,10 +253,32 @@ def test_what_cannot_be_read_to_its_end_is_not_waited_for(bench: Bench, tmp_path
     (tmp_path / "watchlist.d").mkdir()
     os.mkfifo(tmp_path / "watchlist.d" / "pipe.yaml")
     assert bench.looks(2) == [False, True]
-    bench.watch.acted(bench.config)
+    bench.act()
     with (tmp_path / "watchlist.d" / "long.yaml").open("wb") as file:
         file.truncate(2**40)
     assert bench.looks(2) == [False, True]
-    bench.watch.acted(bench.config)
+    bench.act()
     (tmp_path / "watchlist.d" / "folder.yaml").mkdir()
+    assert bench.looks(2) == [False, True]
+    bench.act()
+    bench.path.unlink()
+    bench.path.symlink_to(bench.path.name)
+    assert bench.looks(2) == [False, True]
+
+
+def test_a_pipe_that_takes_a_files_place_between_a_look_and_its_opening_is_not_waited_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine = files.look
+
+    def swapped(path: Path) -> tuple[int, ...]:
+        seen = genuine(path)
+        path.unlink()
+        os.mkfifo(path)
+        return seen
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "look", swapped)
+        with pytest.raises(files.UnreadableError, match="it is not a file"):
+            files.read(bench.path)
     assert bench.looks(2) == [False, True]

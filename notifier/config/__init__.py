@@ -66,9 +66,9 @@ def load(
 
 
 def files_of(config: Config) -> list[Path]:
-    """Every file the configuration would be read from now: those that came to match an `include` pattern too."""
+    """Every file the configuration would be read from now, those of secrets and new ones that `include` matches too."""
     included = (path for pattern in config.include for path in matching(config.path.parent, pattern))
-    return list(dict.fromkeys((config.path, *config.files, *included)))
+    return list(dict.fromkeys((config.path, *config.files, *config.seen, *included)))
 
 
 def parse_prediction(given: str, apis: Mapping[str, Api]) -> tuple[str, str | None]:

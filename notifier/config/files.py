@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import stat
 from dataclasses import dataclass
@@ -23,30 +24,48 @@ class Content:
     data: bytes | None
     exposed: bool
 
+    @property
+    def digest(self) -> str:
+        """The same for the same content."""
+        return f"longer than {MAX_BYTES} bytes" if self.data is None else hashlib.sha256(self.data).hexdigest()
+
 
 def read(path: Path) -> Content:
-    """A file's content; raises UnreadableError."""
+    """A file's content; raises UnreadableError for a folder, a pipe and the like, or what is not there. Never waits."""
+    look(path)  # before it is opened, which does something to some devices
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            # A pipe has no size to ask for, so the limit is kept while reading too.
+        with open(path, "rb", opener=_open_at_once) as file:
+            status = _checked(os.fstat(file.fileno()))
+            # It may be growing, so the limit is kept while reading too.
             data = file.read(MAX_BYTES + 1) if status.st_size <= MAX_BYTES else None
     except OSError as error:
         raise UnreadableError(f"cannot be read: {error.strerror}") from None
-    exposed = stat.S_ISREG(status.st_mode) and bool(status.st_mode & stat.S_IROTH)
+    exposed = bool(status.st_mode & stat.S_IROTH)
     return Content(data if data is not None and len(data) <= MAX_BYTES else None, exposed)
 
 
-def check_is_file(path: Path, way_out: str = "") -> None:
-    """Raises UnreadableError for a folder, with the way out, a pipe and the like, or what is not there. Never waits."""
+def look(path: Path) -> tuple[int, ...]:
+    """How a file looks from outside: other than before when it was written since. Raises UnreadableError as `read`."""
     try:
-        mode = path.stat().st_mode
+        status = _checked(path.stat())
     except OSError as error:
         raise UnreadableError(f"cannot be read: {error.strerror}") from None
-    if stat.S_ISDIR(mode):
-        raise UnreadableError(f"cannot be read: it is a folder{way_out}")
-    if not stat.S_ISREG(mode):
+    except ValueError:  # a NUL, or half a character
+        raise UnreadableError("cannot be a file's name") from None
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
+
+
+def _checked(status: os.stat_result) -> os.stat_result:
+    if stat.S_ISDIR(status.st_mode):
+        raise UnreadableError("cannot be read: it is a folder")
+    if not stat.S_ISREG(status.st_mode):
         raise UnreadableError("cannot be read: it is not a file")
+    return status
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """A pipe may have taken the file's place since it was looked at, and would be waited for until somebody writes."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def matching(folder: Path, pattern: str) -> list[Path]:

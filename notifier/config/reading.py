@@ -64,6 +64,8 @@ class Reader:
         self.world = world
         self.findings = Findings()
         self.exposed = False
+        self.seen: dict[Path, str] = {}
+        """Every file that was read or could not be, with its digest or why not."""
 
     def read(self) -> Config:
         """The configuration; raises ConfigError with every mistake, in the order of their places."""
@@ -103,18 +105,27 @@ class Reader:
             heartbeat=None if right.heartbeat is None else Heartbeat(right.heartbeat.url, right.heartbeat.every),
             include=right.include or (),
             warnings=tuple(map(str, self.findings.in_order(self.findings.warnings))),
+            seen=self.seen,
         )
 
     # --- files ---
 
     def _open_main(self) -> Document:
         try:
-            files.check_is_file(self.path)
-            content = files.read(self.path)
+            content = self._read(self.path)
         except files.UnreadableError as error:
-            raise ConfigError([Mistake(str(self.path), 1, 1, "", str(error))]) from None
+            raise ConfigError([Mistake(str(self.path), 1, 1, "", str(error))], self.seen) from None
         self.exposed = content.exposed
         return self._document(self.path, content)
+
+    def _read(self, path: Path) -> files.Content:
+        try:
+            content = files.read(path)
+        except files.UnreadableError as error:
+            self.seen[path] = str(error)
+            raise
+        self.seen[path] = content.digest
+        return content
 
     def _document(self, path: Path, content: files.Content) -> Document:
         document = Document(str(path), content.data)
@@ -139,10 +150,10 @@ class Reader:
                     continue
                 included[file] = None
                 try:
-                    files.check_is_file(file, "; for the files in it, write a pattern such as folder/*.yaml")
-                    self._take(self._document(file, files.read(file)), watchlist)
+                    self._take(self._document(file, self._read(file)), watchlist)
                 except files.UnreadableError as error:
-                    self._report(document, item, path, f"{shown(str(file))} {error}")
+                    help_ = "; for the files in it, write a pattern such as folder/*.yaml" if file.is_dir() else ""
+                    self._report(document, item, path, f"{shown(str(file), 200)} {error}{help_}")
         return list(included)
 
     def _take(self, document: Document, watchlist: Watchlist) -> None:
@@ -231,7 +242,7 @@ class Reader:
         if secret and not self.world.resolve_secrets:
             data[key] = UNRESOLVED
             return None
-        text, faults = secrets.expand(scalar.text, self.world.environ, self.folder)
+        text, faults = secrets.expand(scalar.text, self.world.environ, self.folder, self._read)
         for fault in faults:
             start = document.find(fault.reference, fault.occurrence, scalar)
             self.findings.mistakes.append(document.mistake(start, path, fault.text))
@@ -242,7 +253,7 @@ class Reader:
         self.findings.problem(document, node, path, Problem((), At.VALUE, text, found))
 
     def _error(self) -> ConfigError:
-        return ConfigError(self.findings.in_order(self.findings.mistakes))
+        return ConfigError(self.findings.in_order(self.findings.mistakes), self.seen)
 
 
 def _levels(top: Mapping, key: str) -> list[tuple[str, Mapping]]:

@@ -7,11 +7,11 @@ message says what a secret is, only where it should have come from.
 from __future__ import annotations
 
 import re
-import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from notifier.config.files import Content, UnreadableError
 from notifier.config.wording import shown
 
 MAX_BYTES = 64 * 2**10
@@ -21,6 +21,9 @@ FORMS = "${NAME}, ${NAME:-default}, ${file:/path} or ${credential:name}"
 
 _REFERENCE = re.compile(r"\$\{((?:(?!\$\{)[^}\n])*)(\}?)")
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+Read = Callable[[Path], Content]
+"""Reads a file, as `files.read` does."""
+
 _CREDENTIAL = re.compile(r"(?!\.{1,2}$)[^/\x00]{1,255}")
 
 
@@ -42,8 +45,8 @@ def has_reference(text: str) -> bool:
     return "${" in text
 
 
-def expand(text: str, environ: Mapping[str, str], folder: Path) -> tuple[str, list[Fault]]:
-    """The text with every reference replaced, and the faults of those that cannot be.
+def expand(text: str, environ: Mapping[str, str], folder: Path, read: Read) -> tuple[str, list[Fault]]:
+    """The text with every reference replaced, and the faults of those that cannot be; `read` reads the files.
 
     A relative `${file:path}` starts at `folder`. Blanks and line ends at the end of a file are not part of the secret.
     """
@@ -54,20 +57,20 @@ def expand(text: str, environ: Mapping[str, str], folder: Path) -> tuple[str, li
         parts.append(text[end : match.start()])
         end = match.end()
         try:
-            parts.append(_resolve(match, environ, folder))
+            parts.append(_resolve(match, environ, folder, read))
         except _Unresolved as unresolved:
             faults.append(Fault(occurrence, match.group(), str(unresolved)))
     return "".join(parts) + text[end:], faults
 
 
-def _resolve(match: re.Match[str], environ: Mapping[str, str], folder: Path) -> str:
+def _resolve(match: re.Match[str], environ: Mapping[str, str], folder: Path, read: Read) -> str:
     body = match[1]
     if not match[2]:
         raise _Unresolved(f"this reference has no end: write {FORMS}")
     if body.startswith("file:"):
-        return _read(folder / body.removeprefix("file:"))
+        return _secret(folder / body.removeprefix("file:"), read)
     if body.startswith("credential:"):
-        return _credential(body.removeprefix("credential:"), environ)
+        return _credential(body.removeprefix("credential:"), environ, read)
     if not (variable := _VARIABLE.fullmatch(body)):
         raise _Unresolved(f"this is no reference: write {FORMS}")
     value = environ.get(variable[1])
@@ -78,7 +81,7 @@ def _resolve(match: re.Match[str], environ: Mapping[str, str], folder: Path) -> 
     return value
 
 
-def _credential(name: str, environ: Mapping[str, str]) -> str:
+def _credential(name: str, environ: Mapping[str, str], read: Read) -> str:
     """A file in systemd's $CREDENTIALS_DIRECTORY (systemd.exec(5), LoadCredential=)."""
     if not _CREDENTIAL.fullmatch(name):
         raise _Unresolved("a credential's name is a file name, without slashes")
@@ -87,22 +90,16 @@ def _credential(name: str, environ: Mapping[str, str]) -> str:
             f"the credential {name} cannot be had: the environment variable CREDENTIALS_DIRECTORY is not set, which "
             "systemd sets for a service that has LoadCredential= or SetCredential="
         )
-    return _read(Path(directory) / name)
+    return _secret(Path(directory) / name, read)
 
 
-def _read(path: Path) -> str:
+def _secret(path: Path, read: Read) -> str:
     name = shown(str(path), 200)
     try:
-        # Looked at first, as opening a pipe could wait for ever.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise _Unresolved(f"{name} is not a file")
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise _Unresolved(f"{name} cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise _Unresolved(f"{name} cannot be a file's name") from None
-    if len(data) > MAX_BYTES:
+        data = read(path).data
+    except UnreadableError as error:
+        raise _Unresolved(f"{name} {error}") from None
+    if data is None or len(data) > MAX_BYTES:
         raise _Unresolved(f"{name} is longer than {MAX_BYTES // 2**10} KiB: that is no secret")
     try:
         secret = data.decode("utf-8").rstrip()

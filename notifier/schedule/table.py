@@ -208,12 +208,16 @@ class DueTable:
 
     def all_due(self, api: str, *, renewed: bool = False) -> None:
         """The account is well again: every watch of it is due, in the old order, spread by its rate; no hold stands,
-        nor any word about a single watch. With a `renewed` token nothing the API said of a limit stands either.
+        nor any word about a single watch.
+
+        With a `renewed` token nothing the API said of a limit stands either; and where the account was well anyway,
+        only those are due that wait for longer than their interval: the others keep their phase.
         """
         with self._lock:
             account = self._accounts[api]
-            account.probing = False
             now = self._monotonic()
+            was_well = renewed and not account.probing and account.held_until <= now
+            account.probing = False
             account.held_until = now
             if renewed:
                 account.pace = account.budget = math.inf
@@ -221,7 +225,9 @@ class DueTable:
             waiting = sorted((row for row in account.rows.values() if not row.flying), key=lambda row: row.due)
             account.heap.clear()
             for row in waiting:
-                row.due, row.word = min(row.due, now), 0.0
+                if not was_well or row.due - row.started > row.interval * account.stretch() + GATHER:
+                    row.due = min(row.due, now)
+                row.word = 0.0
                 account.push(row, next(self._sequence))
         self._wake_if_earlier()
 

@@ -84,7 +84,7 @@ class Service:
         self._asked: queue.SimpleQueue[_Asked] = queue.SimpleQueue()
         self._reload_asked = threading.Event()
         self._failure: NotifierError | None = None
-        self._watch = ConfigurationWatch(configuration, self._clock.monotonic)  # first: the rest may take a while
+        self._watch = ConfigurationWatch(configuration, self._clock.monotonic)
         hide_secrets(configuration)
         self._transport = Transport(environment=environ)
         try:
@@ -270,12 +270,14 @@ class Service:
     def _reload_if_asked(self) -> None:
         if self._reload_asked.is_set():
             self._reload_asked.clear()
-            self._watch.is_ready()
             self._reload(asked=True)
 
     def _reload_if_edited(self) -> None:
         if self._watch.is_ready() and (not self._watch.is_holding or self._watch.may_shrink()):
             self._reload(asked=False)
+        elif self._watch.is_restless:
+            event(logger, logging.WARNING, "configuration not read: it changes all the time; SIGHUP has it read now",
+                  config=self._config.path)  # fmt: skip
 
     def _reload(self, *, asked: bool) -> None:
         self._manager.reloading()
@@ -299,25 +301,32 @@ class Service:
             configuration = load_config(path, self._environ)
             found = routes(configuration)
         except ConfigError as error:
+            if not asked and not self._watch.agrees_with(error.seen):
+                return False
             self._metrics.reloaded(ok=False)
-            self._watch.acted(None, (Path(mistake.file) for mistake in error.mistakes))
+            self._watch.acted(None, error.seen)
             if asked or error.mistakes != self._refused:
                 self._refuse(error)
             self._refused = error.mistakes
             return False
         except Exception:  # only noted here: the heartbeat logs it
             self._metrics.reloaded(ok=False)
-            self._watch.acted(None)  # a mistake of ours is met once for each edit, not every two seconds
+            self._watch.acted(None, {})  # a mistake of ours is met once for each edit, not every two seconds
             raise
-        if configuration.store != self._config.store:
-            event(logger, logging.WARNING, "the new store is used after a restart", config=path)
+        if not asked and not self._watch.agrees_with(configuration.seen):
+            return False
         before, after = ([watch.key for watch in each.watches] for each in (self._config, configuration))
         if not asked and shrinks(before, after) and not self._watch.may_shrink():
             event(logger, logging.WARNING, "edit held back: it removes more than half of the watches; SIGHUP applies it"
                   " now, else it is applied in 30 s", config=path)  # fmt: skip
             return False
-        self._watch.acted(configuration)
+        self._watch.acted(configuration, configuration.seen)
         self._refused = ()
+        if configuration.store != self._config.store:
+            event(logger, logging.WARNING, "the new store is used after a restart", config=path)
+        for warning in configuration.warnings:
+            if warning not in self._config.warnings:
+                event(logger, logging.WARNING, "configuration", warning=warning)
         hide_secrets(self._config, configuration)
         self._wanted = configuration
         self._keeper.post(partial(self._apply, configuration, found))
@@ -342,7 +351,8 @@ class Service:
             return
         self._unapplied = None
         self._metrics.reloaded(ok=True)
-        self._keeper.end_incident(IncidentKind.CONFIG, configuration.path.name)
+        if not self._refused:  # else the disk was full until after a later edit, which is a bad one
+            self._keeper.end_incident(IncidentKind.CONFIG, configuration.path.name)
         self._resent = True  # there may be a recipient's lane that is still ending
         self._pass_on_stranded()  # here, before anything newer is recorded for who is new
         self._lanes.wake(self._store.waiting_addresses())

@@ -1,25 +1,25 @@
-"""Seeing that the configuration's files were edited, and when an edit is ready to be acted on."""
+"""Seeing that the configuration's files were edited, those of secrets too, and when an edit is ready to be acted on."""
 
 from __future__ import annotations
 
-import hashlib
-import stat
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from notifier.config import files_of
-from notifier.config.files import MAX_BYTES
+from notifier.config import files, files_of
 from notifier.model import Config, Key
 
 SHRINK_WAIT = 30.0
 """Seconds that an edit which removes more than half of the watches waits: it may be a half-saved file."""
+RESTLESS = 15
+"""Looks in a row, no two of which agree, after which the edit is not just being written: half a minute."""
 MANY_WATCHES = 10
 """With fewer watches than this an edit may remove any number at once."""
 
 NOT_LOOKED_AT = "not looked at"
 
-Fingerprint = tuple[tuple[Path, str], ...]
+Look = dict[Path, str]
+"""What each file held: its content's digest, or why it has none."""
 
 
 def shrinks(before: Collection[Key], after: Collection[Key]) -> bool:
@@ -47,17 +47,25 @@ class ConfigurationWatch:
         self._read: dict[Path, _Read] = {}
         self._config = config
         self._also: tuple[Path, ...] = ()
-        """Files with mistakes that the last good configuration does not know."""
-        self._acted_on = self._last_look = self._fingerprint()
+        """Files of an edit that was not taken over, which the last good configuration may not know."""
+        self._last_look = self._look()
+        self._acted_on = self._now_known(config.seen, {})
         self._held_since: float | None = None
+        self._changes = 0
 
     def is_ready(self) -> bool:
         """Take a look: whether the content differs from what was acted on, and two looks in a row agree on it."""
-        look = self._fingerprint()
+        look = self._look()
         agrees, self._last_look = look == self._last_look, look
+        self._changes = 0 if agrees else self._changes + 1
         if look == self._acted_on or not agrees:
             self._held_since = None
         return agrees and look != self._acted_on
+
+    @property
+    def is_restless(self) -> bool:
+        """Whether the files keep changing, so that no look agrees with the one before; true once."""
+        return self._changes == RESTLESS
 
     def may_shrink(self) -> bool:
         """Whether an edit that removes most of the watches has stood long enough; the first call starts the wait."""
@@ -70,38 +78,47 @@ class ConfigurationWatch:
         """Whether such an edit waits."""
         return self._held_since is not None
 
-    def acted(self, config: Config | None, mistaken: Iterable[Path] = ()) -> None:
-        """The content of the last look was taken over (`config`), or refused for good (None) for mistakes in these."""
+    def agrees_with(self, seen: Mapping[Path, str]) -> bool:
+        """Whether what was read after the last look is what that saw. Else the reading counts as a look: the files were
+        edited meanwhile, or some are new to the configuration, and the next look must agree with it.
+        """
+        agrees = seen.items() <= self._last_look.items()
+        if not agrees:
+            self._also = tuple(seen)
+            self._held_since = None
+            self._last_look = self._now_known(seen, self._last_look)
+        return agrees
+
+    def acted(self, config: Config | None, seen: Mapping[Path, str]) -> None:
+        """What was `seen` in the files was taken over (`config`), or refused for good (None)."""
         if config is not None:
             self._config = config
-        self._also = tuple(dict.fromkeys(mistaken))
+        self._also = tuple(seen)
         self._held_since = None
-        # From before the files were read again, so that an edit made meanwhile is still seen as one. A file that is
-        # new to the configuration was not looked at then: only two looks that agree on it show that it was whole.
-        looked_at = dict(self._last_look)
-        self._acted_on = tuple((path, looked_at.get(path, NOT_LOOKED_AT)) for path in self._files())
+        self._acted_on = self._now_known(seen, self._last_look)
 
     def _files(self) -> list[Path]:
         return list(dict.fromkeys((*files_of(self._config), *self._also)))
 
-    def _fingerprint(self) -> Fingerprint:
-        files = self._files()
-        self._read = {path: read for path, read in self._read.items() if path in files}
-        return tuple((path, self._digest(path)) for path in files)
+    def _now_known(self, seen: Mapping[Path, str], before: Mapping[Path, str]) -> Look:
+        """What was read stands for what was looked at before; a file that neither knows is still to be looked at."""
+        return {path: seen.get(path) or before.get(path, NOT_LOOKED_AT) for path in self._files()}
+
+    def _look(self) -> Look:
+        look = {path: self._digest(path) for path in self._files()}
+        self._read = {path: read for path, read in self._read.items() if path in look}
+        return look
 
     def _digest(self, path: Path) -> str:
-        """The content's digest, read again only when the file looks different from outside."""
+        """The content's digest, read again only when the file looks different from outside, or why it has none."""
         try:
-            status = path.stat()
-            outside = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
-            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-                return f"not to be read: {outside}"
+            outside = files.look(path)
             known = self._read.get(path)
             if known is None or known.outside != outside:
-                self._read[path] = known = _Read(outside, hashlib.sha256(path.read_bytes()).hexdigest())
+                self._read[path] = known = _Read(outside, files.read(path).digest)
             elif not known.again:
-                self._read[path] = known = _Read(outside, hashlib.sha256(path.read_bytes()).hexdigest(), again=True)
-        except OSError as error:
+                self._read[path] = known = _Read(outside, files.read(path).digest, again=True)
+        except files.UnreadableError as error:
             self._read.pop(path, None)
-            return f"unreadable: {error.strerror}"
+            return str(error)
         return known.digest
