@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from notifier import logs
 from notifier.transport import Transport
 from tests.standins.api import ApiStandIn
 from tests.standins.slack import SlackStandIn
@@ -32,6 +33,12 @@ def _settings_of_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture(autouse=True)
+def _log_that_remembers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_said", {})
+    monkeypatch.setattr(logs.secrets, "_take_out", str)
 
 
 @pytest.fixture(autouse=True)

@@ -240,13 +240,16 @@ def test_a_lane_outlives_a_mistake_of_ours_and_says_so(
     def mistake() -> None:
         raise ZeroDivisionError("oops")
 
+    def another() -> None:
+        raise KeyError("oops")
+
     monkeypatch.setattr("notifier.deliver.lane.MISTAKE_RETRY", 0.01)
-    bench.outbox.after = {"waiting": [mistake], "mark_sent": [mistake]}
+    bench.outbox.after = {"waiting": [mistake, mistake], "mark_sent": [another]}
     bench.configure(TEAM)
     bench.tell("a", TEAM)
     bench.tell("b", TEAM)
     bench.wait_for(("team", "a"), ("team", "b"))
-    assert caplog.text.count("channel team is looked at again") == 2
+    assert caplog.text.count('effect="a channel is looked at again"') == 2
 
 
 def test_a_store_out_of_reach_is_logged_once_and_sending_goes_on_when_it_is_back(
@@ -308,9 +311,10 @@ def test_an_announcement_reaches_everyone_there_is_once_and_waits_for_nobody(
     assert bench.lanes.stop(SOON)
     assert [name for name, _ in bench.arrived] == ["team", "mail"]
     assert bench.store.history(None, 9) == []
-    assert 'not announced channel=mail reason="HTTP 500"' in caplog.text
-    assert "not announced to channel mail" in caplog.text
-    assert "announced channel=team" in caplog.text
+    assert 'not announced channel=mail recipient=anna notice=storenotice reason="HTTP 500"' in caplog.text
+    about = 'effect="a channel is not told" error=ZeroDivisionError channel=mail recipient=ben notice=storenotice'
+    assert f"mistake in the program {about}" in caplog.text
+    assert "announced channel=team notice=storenotice" in caplog.text
 
 
 # --- the end -------------------------------------------------------------------------------------------------------

@@ -208,6 +208,14 @@ def test_a_template_that_fails_gives_way_to_the_built_in_text(source: str, caplo
     assert said == [f"template failed, built-in text used template={kind} notice=7k3q9x2m4d" for kind in kinds]
 
 
+def test_a_template_that_fails_in_each_message_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        write([DONE], title="{{ 1 / 0 }}", now=NOW)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    write([DONE], body="{{ 1 / 0 }}", now=NOW)
+    assert len(caplog.records) == 2
+
+
 def test_the_log_of_a_failure_names_no_output_link(caplog: pytest.LogCaptureFixture) -> None:
     write([DONE], body="{{ metrics[output[0]] }}", now=NOW)
     assert "template failed" in caplog.text

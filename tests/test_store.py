@@ -155,7 +155,7 @@ def test_a_damaged_state_is_left_out_and_logged_and_the_others_are_read(
         states = store.load_states(NOW)
     assert list(states) == others
     assert states[others[0]].error == "a\N{REPLACEMENT CHARACTER}b"
-    assert "cometapi/aaa" in caplog.text
+    assert "left out api=cometapi id=aaa" in caplog.text
     assert [row.key for row in store.watches_overview()] == others
 
 

@@ -69,7 +69,8 @@ class _Tap(logging.Filter):
     """Hands each record to its thread's listener, if there is one, and to nobody else."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        _tell(record.levelname, record.getMessage())
+        with suppress(Exception):  # a record that cannot be shown must not end the call: logging lets it pass, too
+            _tell(record.levelname, record.getMessage())
         return False
 
 

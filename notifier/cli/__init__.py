@@ -66,6 +66,11 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command; ends the process with its exit code."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # closed: the next file to be opened would be in its place, and be written into for it
+            os.open(os.devnull, os.O_RDWR)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character gets a question mark
@@ -74,8 +79,9 @@ def main() -> None:
         sys.exit(code)
     # A thread that hangs in a channel's connection may wake while the interpreter is taken down, which can abort it.
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):
-            stream.flush()
+        if stream is not None:
+            with suppress(OSError):
+                stream.flush()
     os._exit(code)
 
 
@@ -109,16 +115,34 @@ def _run() -> int:
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )
-def run(log_level: str) -> None:
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json: an object on each line, with time, level, logger, event and its facts.",
+)
+def run(log_level: str, log_format: str) -> None:
     """The daemon, in the foreground. Ends on SIGTERM or SIGINT, reads the configuration again on SIGHUP."""
     signals.hold()  # loading takes most of a second, in which a signal to end must be no accident
+    logs.setup(getattr(logging, log_level.upper()), as_json=log_format == "json")
     from notifier.service import Service, load_config
 
-    logs.setup(getattr(logging, log_level.upper()))
-    configuration = load_config(_config_path())
-    for warning in configuration.warnings:
-        logs.event(logging.getLogger(__name__), logging.WARNING, "configuration", warning=warning)
-    Service(configuration).run()
+    logger = logging.getLogger(__name__)
+    try:
+        configuration = load_config(_config_path())
+        for warning in configuration.warnings:
+            logs.event(logger, logging.WARNING, "configuration", warning=warning)
+        Service(configuration).run()
+    except NotifierError as error:
+        if log_format == "text" and not logs.is_journal():
+            raise  # said to whoever sits at the terminal, as by any other verb
+        mistakes = error.mistakes if isinstance(error, ConfigError) else ()
+        for mistake in mistakes:
+            logs.event(logger, logging.ERROR, "mistake in the configuration", mistake=mistake)
+        reason = f"{len(mistakes)} mistakes in the configuration" if mistakes else error
+        logs.event(logger, logging.CRITICAL, "ended by an error", reason=reason, exit_code=error.exit_code)
+        sys.exit(error.exit_code)
 
 
 @cli.command()

@@ -21,7 +21,7 @@ from notifier.deliver.plan import (
     probe_wait,
 )
 from notifier.errors import DeliveryError, StoreError
-from notifier.logs import event
+from notifier.logs import event, mistake
 from notifier.model import Address, Channel, Clock, Delivery, Message
 
 logger = logging.getLogger(__name__)
@@ -115,6 +115,8 @@ class Lane:
         """Set for what cannot wait, unlike `_news`, for a message's turn to come."""
         self._again = threading.Event()
         self._stopping = threading.Event()
+        self._about = {"channel": address.channel, "recipient": address.recipient or None}
+        """What each line of the log names."""
         self._thread = threading.Thread(target=self._run, name=f"lane {address.channel}", daemon=True)
         self._before: Lane | None = None
 
@@ -182,8 +184,8 @@ class Lane:
                 complaint = str(error)
                 self._log(level, "store out of reach", reason=error)
                 wait = STORE_RETRY
-            except Exception:  # a mistake of ours in one look must not end the lane
-                logger.exception("mistake in the program: channel %s is looked at again", self.address.channel)
+            except Exception:  # noqa: BLE001 - a mistake of ours in one look must not end the lane
+                mistake(logger, "a channel is looked at again", **self._about)
                 wait = MISTAKE_RETRY
             self._busy_since = None
             # News of more that waits does not bring a message's turn nearer, and reading it each time costs.
@@ -277,7 +279,7 @@ class Lane:
         return self._outbox.waiting_addresses().get(self.address, 0)
 
     def _log(self, level: int, what: str, **facts: object) -> None:
-        event(logger, level, what, channel=self.address.channel, recipient=self.address.recipient or None, **facts)
+        event(logger, level, what, **self._about, **facts)
 
     # --- one parcel --------------------------------------------------------------------------------------------------
 
@@ -289,8 +291,8 @@ class Lane:
             self._settings.send(message)
         except DeliveryError as error:
             self._failed(parcel.form, told, error, waiting)
-        except Exception as error:  # a mistake of ours in one message is that message's trouble
-            logger.exception("mistake in the program: a message could not be written or sent")
+        except Exception as error:  # noqa: BLE001 - a mistake of ours in one message is that message's trouble
+            mistake(logger, "a message is not sent", **self._about, notice=told[0].notice.notice)
             reason = f"mistake in the program: {type(error).__name__}"
             self._failed(parcel.form, told, DeliveryError(reason, content=True), waiting)
         else:

@@ -12,7 +12,7 @@ from notifier.deliver.lane import Lane
 from notifier.deliver.needs import Incidents, Outbox, Words
 from notifier.deliver.pacer import Pacer
 from notifier.errors import DeliveryError
-from notifier.logs import event
+from notifier.logs import event, mistake
 from notifier.model import Address, Channel, Clock, Message, Notice
 
 logger = logging.getLogger(__name__)
@@ -121,14 +121,15 @@ class Lanes:
                     self._announcing.append(thread)
 
     def _send_once(self, notice: Notice, address: Address, route: Route) -> None:
+        about = {"channel": address.channel, "recipient": address.recipient or None, "notice": notice.notice}
         try:
             route.send(self._words.write([notice], title=None, body=None, limit=route.limit, now=self._clock.wall()))
         except DeliveryError as error:
-            event(logger, logging.ERROR, "not announced", channel=address.channel, reason=error.reason)
-        except Exception:  # nobody waits for this thread: only the log can tell
-            logger.exception("mistake in the program: not announced to channel %s", address.channel)
+            event(logger, logging.ERROR, "not announced", **about, reason=error.in_full)
+        except Exception:  # noqa: BLE001 - nobody waits for this thread: only the log can tell
+            mistake(logger, "a channel is not told", **about)
         else:
-            event(logger, logging.INFO, "announced", channel=address.channel)
+            event(logger, logging.INFO, "announced", **about)
 
     def _start(self, address: Address, route: Route) -> Lane:
         lane = Lane(

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from notifier.logs import event
+from notifier.logs import event, is_news
 from notifier.message import templates, text, values, words
 from notifier.message.words import Room
 from notifier.model import Event, Message, Notice
@@ -128,7 +128,8 @@ def _from_template(kind: str, source: str | None, notices: Sequence[Notice], roo
         written = [templates.render(source, words.variables(notice, room, now)) for notice in notices]
     except Exception as error:  # noqa: BLE001 - a template is a person's program; whatever it does, the message goes out
         reason = re.sub(r"\w+://\S*", "[link]", text.one_line(text.quotable(str(error)), 200))
-        event(_log, logging.WARNING, "template failed, built-in text used", template=kind,
+        level = logging.WARNING if is_news("template", kind, source, reason) else logging.DEBUG
+        event(_log, level, "template failed, built-in text used", template=kind,
               notice=notices[-1].notice, reason=f"{type(error).__name__}: {reason}")  # fmt: skip
         return None
     return "\n\n".join(part.strip() for part in written).strip() or None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from notifier.errors import StoreError
-from notifier.logs import event
+from notifier.logs import event, mistake
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class Pages:
             return as_json(UNAVAILABLE, {"error": "the store cannot be read"})
         except Exception as error:  # a mistake of ours: whoever asks is not to see its traceback
             if self._is_news(path, repr(error)):
-                logger.exception("mistake in the program: http: %s not answered", path)
+                mistake(logger, "http: not answered", path=path)
             return as_json("500 Internal Server Error", {"error": "mistake in the program: see its log"})
         if self._complaints.pop(path, None) is not None:
             event(logger, logging.INFO, "http: answered again", path=path)

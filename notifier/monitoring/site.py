@@ -20,7 +20,7 @@ from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
-from notifier.logs import event
+from notifier.logs import event, mistake
 from notifier.monitoring.pages import ALWAYS, TEXT
 
 logger = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ class _Server(TcpWSGIServer):
 
     def handle_error(self) -> None:
         """Unlike a connection, the server is not closed by a mistake."""
-        logger.exception("mistake in the program: a connection was not accepted")
+        mistake(logger, "a connection was not accepted")
 
     def _close_overdue(self) -> None:
         now = time.monotonic()
@@ -203,7 +203,7 @@ class _Serving:
         try:
             self._server.run()
         except Exception:  # nobody waits for this thread: only the log can tell
-            logger.exception("mistake in the program: the site has ended")
+            mistake(logger, "the site has ended")
         finally:
             self._server.end()
 

@@ -10,12 +10,11 @@ import threading
 from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import partial
-from pathlib import Path
 
 from notifier import message, signals
 from notifier.deliver import Lanes, Route
 from notifier.errors import ConfigError, Mistake, NotifierError, StoreError, StoreWriteError
-from notifier.logs import event
+from notifier.logs import event, mistake
 from notifier.model import Address, Clock, Config, Incident, IncidentKind, Key
 from notifier.monitoring import Metrics
 from notifier.poll import Poller
@@ -114,6 +113,8 @@ class Service:
         """The mistakes that are known already."""
         self._resent = True
         """Whether there may be deliveries to take up."""
+        self._complaints: dict[Callable[[], None], str] = {}
+        """What the store has said to those that are called each beat, while it says so."""
         self._step = 0.0
         self._manager = ServiceManager(environ)
         self._health = Health(
@@ -240,9 +241,9 @@ class Service:
 
         try:
             self._pollers[key.api].ask(key.id, done)
-        except Exception:  # a mistake in one poll must not end the scheduler's thread
+        except Exception:  # noqa: BLE001 - a mistake in one poll must not end the scheduler's thread
             if key.api in self._pollers:  # else the account was removed meanwhile
-                logger.exception("mistake in the program: %s could not be asked about", key)
+                mistake(logger, "a watch is not asked about until its next poll", api=key.api, id=key.id)
             self._table.land(key, None)
 
     # --- configuration -----------------------------------------------------------------------------------------------
@@ -364,8 +365,8 @@ class Service:
             self._keeper.post(self._unapplied)
 
     def _refuse(self, error: ConfigError) -> None:
-        for mistake in error.mistakes:
-            event(logger, logging.ERROR, "mistake in the configuration", mistake=mistake)
+        for each in error.mistakes:
+            event(logger, logging.ERROR, "mistake in the configuration", mistake=each)
         event(
             logger, logging.ERROR, "configuration not reloaded: the last good one stays", mistakes=len(error.mistakes)
         )
@@ -421,8 +422,11 @@ class Service:
         """A full disk is survived, and the next beat tries again; a store that is damaged or gone is not."""
         try:
             call()
+            self._complaints.pop(call, None)
         except StoreWriteError as error:
-            event(logger, logging.WARNING, "store out of reach", reason=error)
+            level = logging.DEBUG if self._complaints.get(call) == str(error) else logging.WARNING
+            self._complaints[call] = str(error)
+            event(logger, level, "store out of reach", reason=error)
         except StoreError as error:
             self._fail(error)
 

@@ -15,7 +15,7 @@ from notifier.decide import (
     shortfall,
     unreached,
 )
-from notifier.logs import event
+from notifier.logs import event, is_news
 from notifier.model import Api, FailedPoll, Failure, Incident, IncidentKind, Key, Observation
 from notifier.poll import Budget
 from notifier.schedule import DueTable, hold_after
@@ -100,7 +100,9 @@ class Accounts:
         if is_short or name in self._short:
             self._table.spread(name, budget.remaining, budget.seconds)
         if is_short and name not in self._short:
-            event(logger, logging.INFO, "account slowed", api=name, remaining=budget.remaining, seconds=budget.seconds)
+            # With each window of the API's limit it may begin anew.
+            level = logging.INFO if is_news("account slowed", name) else logging.DEBUG
+            event(logger, level, "account slowed", api=name, remaining=budget.remaining, seconds=budget.seconds)
         (self._short.add if is_short else self._short.discard)(name)
 
     def report(self) -> list[AccountRow]:

@@ -6,6 +6,8 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
+from notifier.logs import mistake
+
 logger = logging.getLogger(__name__)
 
 BEAT = 1.0
@@ -46,5 +48,5 @@ class Heartbeat:
     def _make(call: Callable[[], None]) -> None:
         try:
             call()
-        except Exception:  # a mistake in one task must not end the others
-            logger.exception("mistake in the program: a regular task failed")
+        except Exception:  # noqa: BLE001 - a mistake in one task must not end the others
+            mistake(logger, "a regular task failed")

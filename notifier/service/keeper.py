@@ -19,7 +19,7 @@ from notifier.decide import (
 )
 from notifier.deliver import Lanes
 from notifier.errors import StoreError, StoreWriteError
-from notifier.logs import event
+from notifier.logs import event, mistake
 from notifier.model import (
     Address,
     Api,
@@ -40,7 +40,7 @@ from notifier.schedule import DueTable, wait_after
 from notifier.service.accounts import Accounts
 from notifier.service.audience import Audience, subject_of
 from notifier.service.ledger import Ledger
-from notifier.service.lines import log_decision
+from notifier.service.lines import PollLines
 from notifier.store import Change, Owed, Store
 from notifier.transport import Answer
 
@@ -104,7 +104,10 @@ class Keeper:
         self._audience: Audience  # from `configure` on
         self._ledger = Ledger(store, lanes, clock)
         self._accounts = Accounts(table, self, chance)
+        self._lines = PollLines()
         self._store_trouble: Incident | None = None
+        self._complaint = ""
+        """Why the store could not be read last, until it can."""
         self._stopping = False
         self.fatal: StoreError | None = None
         """Why the keeper gave up: the store is damaged, not merely full."""
@@ -122,6 +125,7 @@ class Keeper:
 
     def announce(self, incident: Incident) -> None:
         """Tell the operators once, from memory, of what cannot be recorded."""
+        _log_incident(logging.ERROR, incident)
         self._lanes.announce(incident_notice(incident, self._clock.wall()), self._audience.of_incident(incident))
 
     def start(self) -> None:
@@ -188,8 +192,8 @@ class Keeper:
             event(logger, logging.ERROR, "a change was not made", reason=error)
         except StoreError:
             raise
-        except Exception:  # see above: one change, not the thread
-            logger.exception("mistake in the program: a change was not made")
+        except Exception:  # noqa: BLE001 - see above: one change, not the thread
+            mistake(logger, "a change was not made")
 
     def _next_items(self) -> list[Answered | Callable[[], None]]:
         """Everything that is there, up to a batch; waits for the first, but not longer than work is owed elsewhere."""
@@ -209,11 +213,14 @@ class Keeper:
         try:
             return self._decide(answered)
         except StoreWriteError as error:
-            event(logger, logging.WARNING, "store out of reach: asked again", id=answered.key.id, reason=error)
+            level = logging.DEBUG if str(error) == self._complaint else logging.WARNING
+            self._complaint = str(error)
+            event(logger, level, "store out of reach: asked again", api=answered.key.api, id=answered.key.id,
+                  reason=error)  # fmt: skip
         except StoreError:
             raise
-        except Exception:  # see above: one answer, not the thread
-            logger.exception("mistake in the program: the answer to %s was not understood", answered.key)
+        except Exception:  # noqa: BLE001 - see above: one answer, not the thread
+            mistake(logger, "an answer is passed over", api=answered.key.api, id=answered.key.id)
         return _Landing(answered.key, None)
 
     def _decide(self, answered: Answered) -> _Landing:
@@ -243,9 +250,10 @@ class Keeper:
             self._ledger.change(Change(key, decision.after, owed))
         # Last, so that nothing that goes wrong above leaves a state whose notice is owed to nobody.
         self._known.states[key] = decision.after
-        log_decision(watch, before, seen, decision)
+        self._lines.log(watch, before, seen, decision)
         if is_over(decision.after, watch, now):
             self._table.drop([key])
+            self._lines.forget(key)
         wait = wait_after(seen, decision.after, watch.rules, self._chance)
         if failed is None:
             return _Landing(key, wait)
@@ -267,6 +275,7 @@ class Keeper:
             return []
         since = before.watched_since if before.trouble_since is None else before.trouble_since
         told = self._store.addresses_told(watch.key, [Event(trouble) for trouble in ends], since)
+        self._complaint = ""
         return told + self._ledger.owed_to(watch.key, ends)
 
     def _configured(self) -> Config:
@@ -288,8 +297,9 @@ class Keeper:
         if known is not None:
             incident = replace(incident, since=known.since)
         self._known.incidents[place] = incident
-        event(logger, logging.ERROR, "incident", kind=incident.kind.value, subject=incident.subject,
-              detail=incident.detail)  # fmt: skip
+        if not announced:
+            is_known = known is not None and known.detail == incident.detail
+            _log_incident(logging.DEBUG if is_known else logging.ERROR, incident)
         notice = incident_notice(incident, self._clock.wall())
         owed = [] if known is not None else [(notice, () if announced else self._audience.of_incident(incident))]
         self._ledger.owe(lambda now: self._store.open_incident(incident, owed, now))
@@ -303,7 +313,7 @@ class Keeper:
         incident = self._known.incidents.pop((kind, subject), None)
         if incident is None:
             return
-        event(logger, logging.INFO, "incident over", kind=kind.value, subject=subject)
+        event(logger, logging.INFO, "incident over", kind=kind, subject=subject)
         notice = incident_over_notice(incident, self._clock.steady(), self._clock.wall())
         owed = [(notice, self._audience.of_incident(incident))]
         self._ledger.owe(lambda now: self._store.close_incident(kind, subject, owed, now))
@@ -399,6 +409,7 @@ class Keeper:
             back, found = (), {}
         for key in removed:
             self._known.states.pop(key, None)
+            self._lines.forget(key)
         for key in added:
             state = found.get(key)
             if state is None:
@@ -451,3 +462,7 @@ class Keeper:
             elif kind in (IncidentKind.API, IncidentKind.NETWORK):
                 self._accounts.resume(incident)
         self._close_idle_incidents()
+
+
+def _log_incident(level: int, incident: Incident) -> None:
+    event(logger, level, "incident", kind=incident.kind, subject=incident.subject, detail=incident.detail)

@@ -32,6 +32,8 @@ class Ledger:
         self._writes: list[Write] = []
         self._polls: dict[Key, float] = {}
         self._next_polls = 0.0
+        self._complaint = ""
+        """Why nothing can be written, as the store said last."""
         self.trouble: Incident | None = None
         """That, and since when, nothing can be written."""
 
@@ -84,8 +86,10 @@ class Ledger:
                   changes=len(self._changes), others=len(self._writes) or None)  # fmt: skip
 
     def _note_trouble(self, error: StoreWriteError) -> None:
-        if self.trouble is None:
+        if self.trouble is None or self._complaint != str(error):
             event(logger, logging.ERROR, "store cannot be written", reason=error)
+        self._complaint = str(error)
+        if self.trouble is None:
             since = self._clock.steady()
             self.trouble = Incident(IncidentKind.STORE, self._store.path.name, since=since, detail=str(error))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from notifier.logs import event
 from notifier.model import Key, State
 from notifier.store import rows, sqlite
 from notifier.store.tables import watches
@@ -59,7 +60,11 @@ def _states(found: Iterable[Sequence[Any]], now: float) -> Iterator[tuple[Key, S
         try:
             yield key, rows.state_of(row, now)
         except (ValueError, TypeError) as error:
-            logger.warning("what the store knows of %s is damaged and is left out: %s", key, error)
+            _left_out(key, error)
+
+
+def _left_out(key: Key, error: Exception) -> None:
+    event(logger, logging.WARNING, "damaged in the store, left out", api=key.api, id=key.id, reason=error)
 
 
 def keep_listed(connection: Connection, keys: Collection[Key], now: float) -> list[Key]:
@@ -115,7 +120,7 @@ def overview(connection: Connection) -> list[rows.WatchRow]:
         try:
             state = rows.state_of(known, float("inf"))
         except (ValueError, TypeError) as error:
-            logger.warning("what the store knows of %s is damaged and is left out: %s", key, error)
+            _left_out(key, error)
             continue
         overview.append(rows.WatchRow(key, state, last_polled, next_poll, removed_at))
     return overview

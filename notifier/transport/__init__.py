@@ -30,6 +30,7 @@ import pycurl
 import requests
 from requests.adapters import BaseAdapter
 
+from notifier.logs import fatal_mistake, mistake
 from notifier.transport.certificates import CaBundleError, ca_bundle
 from notifier.transport.errors import Kind, TransportError, cannot_be_sent
 from notifier.transport.exchange import Answer, Buffered, Done, Exchange, Job
@@ -199,8 +200,8 @@ class Transport(BaseAdapter):
     def _run(self) -> None:
         try:
             self._loop()
-        except Exception as error:  # our own mistake: everyone who waits is told, and `alive` says so
-            logger.critical("the transport stopped by a mistake of ours", exc_info=error)
+        except Exception:  # noqa: BLE001 - our own mistake: everyone who waits is told, and `alive` says so
+            fatal_mistake(logger, "the transport stops")
             self._failed = True
             self._refuse([exchange.job for exchange in self._running.values() if exchange.job is not None])
             self._refuse_pending()
@@ -266,8 +267,8 @@ class Transport(BaseAdapter):
     def _tell(self, job: Job, answer: Answer) -> None:
         try:
             job.done(answer)
-        except Exception:  # the mistake of one who asked must not cost the others their answers
-            logger.exception("whoever waited for an answer could not take it")
+        except Exception:  # noqa: BLE001 - the mistake of one who asked must not cost the others their answers
+            mistake(logger, "an answer is not taken")
 
     def _refuse(self, jobs: list[Job]) -> None:
         for job in jobs:
