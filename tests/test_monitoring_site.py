@@ -85,6 +85,12 @@ def clients() -> Iterator[ExitStack]:
         yield clients
 
 
+def open_files() -> set[str]:
+    """Those that stand in a folder, even if they have no name there any more."""
+    found = {os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")}
+    return {file for file in found if not file.startswith("/proc/")}
+
+
 def is_over(connection: socket.socket) -> bool:
     """Whether the server has closed it; waits for that."""
     try:
@@ -196,6 +202,17 @@ def test_of_those_who_do_not_read_the_oldest_give_way_when_all_that_is_owed_is_t
     assert whole[-1]
     assert whole == sorted(whole)
     assert 3 <= sum(whole) <= 4
+
+
+def test_an_answer_that_waits_for_its_reader_is_kept_in_memory(served: Served) -> None:
+    """Not in a temporary file: that the disk is full is one of the things it tells."""
+    before = open_files()
+    with connect(served.port) as connection:
+        connection.sendall(request("/huge"))
+        until(lambda: served.has_answered(1))
+        assert served.is_well()
+        assert open_files() <= before
+        assert hear(connection).body == HUGE
 
 
 @pytest.mark.parametrize(

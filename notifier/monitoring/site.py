@@ -42,11 +42,9 @@ PAUSE = 0.5
 SETTINGS = {
     "ident": None,
     "expose_tracebacks": False,
-    "log_socket_errors": False,  # what clients do is no news
     "max_request_header_size": 16 * 2**10,
     "max_request_body_size": 2**10,
     "outbuf_overflow": 2**30,  # beyond it the answer goes through a temporary file, and the disk may be full
-    "outbuf_high_watermark": 2**30,  # beyond it the thread that makes the answer waits for the client
     "threads": THREADS,
 }
 
