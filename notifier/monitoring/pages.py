@@ -93,9 +93,9 @@ class Pages:
             if self._is_news(path, str(error)):
                 event(logger, logging.ERROR, "http: not answered", path=path, reason=error)
             return as_json(UNAVAILABLE, {"error": "the store cannot be read"})
-        except Exception as error:  # a mistake of ours: whoever asks is not to see its traceback
-            if self._is_news(path, repr(error)):
-                mistake(logger, "http: not answered", path=path)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours: whoever asks is not to see its traceback
+            self._complaints[path] = repr(error)
+            mistake(logger, "http: not answered", path=path)
             return as_json("500 Internal Server Error", {"error": "mistake in the program: see its log"})
         if self._complaints.pop(path, None) is not None:
             event(logger, logging.INFO, "http: answered again", path=path)

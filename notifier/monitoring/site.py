@@ -200,7 +200,7 @@ class _Serving:
     def _run(self) -> None:
         try:
             self._server.run()
-        except Exception:  # nobody waits for this thread: only the log can tell
+        except Exception:  # noqa: BLE001 - nobody waits for this thread: only the log can tell
             mistake(logger, "the site has ended")
         finally:
             self._server.end()
