@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from notifier import logs
+from notifier import logs
 from notifier.transport import Transport
 from tests.standins.api import ApiStandIn
 from tests.standins.slack import SlackStandIn
@@ -33,6 +34,7 @@ def _settings_of_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(logs, "_said", {})  # what one test has made the program say is news in the next
 
 
 @pytest.fixture(autouse=True)
