@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from notifier import logs
-from notifier import logs
 from notifier.transport import Transport
 from tests.standins.api import ApiStandIn
 from tests.standins.slack import SlackStandIn
