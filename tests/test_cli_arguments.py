@@ -59,3 +59,15 @@ def test_the_reading_verbs_need_no_secret(tmp_path: Path) -> None:
     assert notifier(tmp_path, "status").returncode == 0
     assert notifier(tmp_path, "history").returncode == 0
     assert notifier(tmp_path, "check").returncode == 78
+
+
+def test_check_can_leave_the_secrets_out_and_nothing_else(tmp_path: Path) -> None:
+    """systemd gives a unit's credentials to what it starts, not to what reloads it."""
+    bad = CONFIG.replace("some-token", "'${NOT_SET}'").replace("'json:", "'${credential:none}json:")
+    (tmp_path / "config.yaml").write_text(bad)
+    assert notifier(tmp_path, "check", "--no-secrets").returncode == 0
+    (tmp_path / "config.yaml").write_text(bad.replace("[a]", "['not an id']"))
+    refused = notifier(tmp_path, "check", "--no-secrets")
+    assert refused.returncode == 78
+    assert "config.yaml:4:13: watchlist[0]: " in refused.stdout
+    assert refused.stdout.count("\n") == 1

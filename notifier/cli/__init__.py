@@ -147,7 +147,8 @@ def run(log_level: str, log_format: str) -> None:
 
 @cli.command()
 @_config_option
-def check() -> None:
+@click.option("--no-secrets", is_flag=True, help="Check all but the secrets, where they are not to be had.")
+def check(*, no_secrets: bool) -> None:
     """Check the configuration and the store; print every mistake, or a summary."""
     from notifier import data
     from notifier.cli import draw
@@ -155,7 +156,7 @@ def check() -> None:
     from notifier.store import Store
 
     try:
-        configuration = load_config(_config_path())
+        configuration = load_config(_config_path(), resolve_secrets=not no_secrets)
     except ConfigError as error:
         click.echo(str(error))
         sys.exit(error.exit_code)

@@ -11,14 +11,22 @@ from notifier.deliver import Route
 from notifier.model import Address, Config, Message, Secret
 
 
-def load_config(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
-    """The whole configuration, checked as far as can be without sending anything. Raises ConfigError."""
+def load_config(path: Path, environ: Mapping[str, str] = os.environ, *, resolve_secrets: bool = True) -> Config:
+    """The whole configuration, checked as far as can be without sending anything; without the secrets if they are not
+    to be resolved. Raises ConfigError.
+    """
 
     def inspect_url(url: Secret) -> config.UrlInspection:
         problem, warning = channels.inspect(url)
         return config.UrlInspection(problem=problem, warning=warning)
 
-    return config.load(path, environ=environ, inspect_url=inspect_url, template_problem=message.template_problem)
+    return config.load(
+        path,
+        environ=environ,
+        inspect_url=inspect_url,
+        template_problem=message.template_problem,
+        resolve_secrets=resolve_secrets,
+    )
 
 
 def routes(configuration: Config) -> dict[Address, Route]:
