@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from notifier.transport import Transport
 from tests.standins.api import ApiStandIn
+from tests.standins.machine import Machine
 from tests.standins.slack import SlackStandIn
 
 settings.register_profile("long", max_examples=250_000, suppress_health_check=list(HealthCheck))
@@ -79,6 +80,20 @@ def transport() -> Iterator[Transport]:
     transport.start()
     yield transport
     transport.close()
+
+
+@pytest.fixture(scope="session")
+def installed() -> Iterator[Machine]:
+    """A machine on which notifier was installed as the README says; one for all tests, as they come."""
+    with Machine() as machine:
+        yield machine
+
+
+@pytest.fixture
+def machine(installed: Machine) -> Iterator[Machine]:
+    """The same as it was then, for this test alone, with a prediction API and a channel's far end on its network."""
+    with installed.fresh() as machine:
+        yield machine
 
 
 _skipped: list[str] = []
