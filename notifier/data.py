@@ -55,7 +55,7 @@ def status_in(store: Store, config: Config) -> JSON:
         "watches": [_watch(watch, known.get(watch.key)) for watch in config.watches],
         "channels": rows,
         "incidents": [
-            {"kind": each.kind.value, "subject": _subject(each), "since": moment(each.since), "detail": each.detail}
+            {"kind": each.kind.value, "subject": subject(each), "since": moment(each.since), "detail": each.detail}
             for each in incidents
         ],
     }
@@ -138,7 +138,7 @@ def history(config: Config, prediction_id: str | None, limit: int | None) -> lis
     ]
 
 
-def _subject(incident: Incident) -> str:
+def subject(incident: Incident) -> str:
     """What it is about; a recipient as people know it, not as the store tells two that look alike apart."""
     if incident.kind is not IncidentKind.CHANNEL:
         return incident.subject

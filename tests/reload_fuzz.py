@@ -112,7 +112,7 @@ class Run:
         self.good = load_config(self.path, self.environ)
         self.first = self.good
         self.service = Service(self.good, environ=self.environ)
-        self.service._watch._monotonic = lambda: self.now
+        self.service._reloading._watch._monotonic = lambda: self.now
         self.rows: set[tuple[str, str]] = set()
         self.polled: set[Key] = set()
         """Watches that the API has answered for: what is known of them must stay known."""
@@ -192,13 +192,13 @@ class Run:
         if not path.is_file():
             self.at_once(path, data)
             return
-        before = self.service._wanted, self.service._refused
+        before = self.service._reloading._wanted, self.service._reloading._refused
         with path.open("wb", buffering=0) as file:
             for start in range(0, len(data), size := max(1, len(data) // 3)):
                 self.look()
                 file.write(data[start : start + size])
                 self.let_time_show()
-                assert (self.service._wanted, self.service._refused) == before, self.happening
+                assert (self.service._reloading._wanted, self.service._reloading._refused) == before, self.happening
 
     def with_backup(self, path: Path, data: bytes) -> None:
         """The file is not there at one look."""
@@ -241,7 +241,7 @@ class Run:
     def look(self) -> None:
         """A look, and two seconds more."""
         begun = time.monotonic()
-        self.service._reload_if_edited()
+        self.service._reloading.look()
         self.figures.slowest = max(self.figures.slowest, time.monotonic() - begun)
         self.now += LOOK
 
@@ -260,7 +260,7 @@ class Run:
             if pick < 0.3:
                 return True
             if pick < 0.6:
-                self.service._reload(asked=True)  # as on SIGHUP
+                self.service._reloading._reload(asked=True)  # as on SIGHUP
             else:
                 self.now += watching.SHRINK_WAIT
                 self.look()
@@ -418,7 +418,7 @@ def play(folder: Path, *, writes: int, seed: int) -> Figures:
                     run.check_store()
             for _ in range(2):  # the first may be held back
                 run.restore()
-            run.service._reload(asked=True)
+            run.service._reloading._reload(asked=True)
             run.follow()
             assert parts(run.good) == parts(run.first)
             assert set(keys(run.first)) <= {Key(*row) for row in run.rows}

@@ -62,13 +62,13 @@ def saved(path: Path, text: str) -> None:
 def looks(daemon: Running, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Gets what each look of the daemon at its files says, from now on."""
     said: list[bool] = []
-    genuine = daemon.service._watch.is_ready
+    genuine = daemon.service._reloading._watch.is_ready
 
     def is_ready() -> bool:
         said.append(genuine())
         return said[-1]
 
-    monkeypatch.setattr(daemon.service._watch, "is_ready", is_ready)
+    monkeypatch.setattr(daemon.service._reloading._watch, "is_ready", is_ready)
     return said
 
 
@@ -178,7 +178,7 @@ def test_an_edit_that_comes_while_the_files_are_being_read_is_neither_refused_no
             saved(path, config(api, "c"))
 
     with running(tmp_path, config(api, "a")) as daemon:
-        monkeypatch.setattr("notifier.service.load_config", load)
+        monkeypatch.setattr("notifier.service.reloading.load_config", load)
         saved(daemon.path, config(api, "b"))
         until(lambda: watched(daemon) == ["c"])
         assert half
@@ -190,13 +190,13 @@ def test_a_bad_edit_that_is_undone_before_it_is_looked_at_twice_is_nothing_and_o
 ) -> None:
     text = config(api, "a")
     with running(tmp_path, text) as daemon:
-        genuine = daemon.service._watch.is_ready
-        monkeypatch.setattr(daemon.service._watch, "is_ready", lambda: False)
+        genuine = daemon.service._reloading._watch.is_ready
+        monkeypatch.setattr(daemon.service._reloading._watch, "is_ready", lambda: False)
         saved(daemon.path, "half: [")
         assert not genuine()
         saved(daemon.path, text)
         daemon.path.touch()
-        monkeypatch.setattr(daemon.service._watch, "is_ready", genuine)
+        monkeypatch.setattr(daemon.service._reloading._watch, "is_ready", genuine)
         said = looks(daemon, monkeypatch)
         until(lambda: len(said) > 3)
         assert not any(said)
@@ -222,7 +222,7 @@ def test_the_incident_of_a_bad_edit_outlasts_an_older_good_one_that_a_full_disk_
     monkeypatch.setattr(Store, "relist", relist)
     with running(tmp_path, config(api, "")) as daemon:
         saved(daemon.path, config(api, "b"))
-        until(lambda: daemon.service._unapplied is not None)
+        until(lambda: daemon.service._reloading._unapplied is not None)
         saved(daemon.path, "half: [")
         until(lambda: posts == [TROUBLE])
         full.clear()
@@ -236,13 +236,13 @@ def test_a_file_that_changes_all_the_time_is_told_of_in_the_log_and_sighup_has_i
     tmp_path: Path, api: ApiStandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with running(tmp_path, config(api, "a")) as daemon:
-        genuine = daemon.service._watch.is_ready
+        genuine = daemon.service._reloading._watch.is_ready
 
         def is_ready() -> bool:
             saved(daemon.path, config(api, "a, b") + f"# {time.monotonic()}\n")
             return genuine()
 
-        monkeypatch.setattr(daemon.service._watch, "is_ready", is_ready)
+        monkeypatch.setattr(daemon.service._reloading._watch, "is_ready", is_ready)
         until(lambda: "changes all the time" in caplog.text)
         assert watched(daemon) == ["a"]
         daemon.service.reload()
@@ -331,7 +331,7 @@ def test_included_files_that_shrink_to_less_than_half_of_all_watches_are_held_ba
         until(lambda: caplog.text.count("edit held back") == 2)
         assert len(watched(daemon)) == 13
         saved(more, whole)
-        until(lambda: not daemon.service._watch.is_holding)
+        until(lambda: not daemon.service._reloading._watch.is_holding)
         saved(more, whole[:15])
         until(lambda: watched(daemon) == ["a", "w0", "w1", "w2"])
 

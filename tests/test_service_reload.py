@@ -136,7 +136,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[None]:
         reads.append(None)
         return genuine(path, environ)
 
-    monkeypatch.setattr("notifier.service.load_config", load)
+    monkeypatch.setattr("notifier.service.reloading.load_config", load)
     return reads
 
 
@@ -239,7 +239,7 @@ def test_an_edit_that_removes_most_watches_is_read_once_and_waits_and_is_forgott
         daemon.edit(config(api, "w1"))
         until(lambda: "edit held back" in caplog.text)
         daemon.edit(config(api, many))
-        until(lambda: not daemon.service._watch.is_holding)
+        until(lambda: not daemon.service._reloading._watch.is_holding)
         assert "reloaded" not in caplog.text
         begin = time.monotonic()
         daemon.edit(config(api, "w1"))
@@ -279,16 +279,16 @@ def test_a_mistake_of_ours_in_reading_an_edit_is_met_once(
         raise ZeroDivisionError("oops")
 
     with running(tmp_path, config(api, "")) as daemon:
-        monkeypatch.setattr("notifier.service.load_config", broken)
+        monkeypatch.setattr("notifier.service.reloading.load_config", broken)
         daemon.edit(config(api, "b"))
         until(lambda: "regular task failed" in caplog.text)
-        genuine = daemon.service._watch.is_ready
+        genuine = daemon.service._reloading._watch.is_ready
 
         def is_ready() -> bool:
             looks.append(None)
             return genuine()
 
-        monkeypatch.setattr(daemon.service._watch, "is_ready", is_ready)
+        monkeypatch.setattr(daemon.service._reloading._watch, "is_ready", is_ready)
         until(lambda: len(looks) > 4)
     assert caplog.text.count("regular task failed") == 1
 
@@ -299,7 +299,7 @@ def test_an_edit_that_is_applied_late_does_not_undo_a_later_one(tmp_path: Path, 
         older = load_config(daemon.path, daemon.environ)
         daemon.reload(config(api, "b"))
         done = threading.Event()
-        service._keeper.post(lambda: service._apply(older, routes(older)))
+        service._keeper.post(lambda: service._reloading._apply(older, routes(older)))
         service._keeper.post(done.set)
         assert done.wait(10)
         assert [watch.key.id for watch in service._config.watches] == ["b"]
@@ -340,7 +340,7 @@ def test_a_slow_read_of_the_configuration_does_not_hold_up_the_end(
 
     genuine = notifier.service.load_config
     with running(tmp_path, config(api, "")) as daemon:
-        monkeypatch.setattr("notifier.service.load_config", slow)
+        monkeypatch.setattr("notifier.service.reloading.load_config", slow)
         daemon.service.reload()
         assert reading.wait(10)
         begin = time.monotonic()

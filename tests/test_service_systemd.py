@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from notifier.model import Incident, IncidentKind
 from notifier.service.systemd import ServiceManager, status_line
 from tests.standins.notify import NotifySocket
 
@@ -68,10 +67,9 @@ def test_the_status_has_what_is_wrong_first_and_then_the_numbers() -> None:
         status_line(refused=None, watches=1, polled=1, waiting=0, incidents=[], ailing=[])
         == "polling 1 of 1 watch; 0 messages waiting; no incident"
     )
-    incidents = [Incident(IncidentKind.CHANNEL, "team", 0.0, ""), Incident(IncidentKind.API, "cometapi", 0.0, "")]
     assert status_line(
         refused="config.yaml:3:5: defaults.intervall: unknown key", watches=6, polled=2, waiting=1,
-        incidents=incidents, ailing=["store notifier.db cannot be written: the disk is full"],
+        incidents=["channel team", "api cometapi"], ailing=["store notifier.db cannot be written: the disk is full"],
     ) == (
         "store notifier.db cannot be written: the disk is full; the newest configuration is refused: config.yaml:3:5: "
         "defaults.intervall: unknown key; polling 2 of 6 watches; 1 message waiting; 2 incidents: api cometapi, "

@@ -6,14 +6,13 @@ import logging
 import os
 import queue
 import random
-import threading
 from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import partial
 
-from notifier import message, signals
+from notifier import data, message, signals
 from notifier.deliver import Lanes, Route
-from notifier.errors import ConfigError, Mistake, NotifierError, StoreError, StoreWriteError
+from notifier.errors import NotifierError, StoreError, StoreWriteError
 from notifier.logs import event, mistake
 from notifier.model import Address, Clock, Config, Incident, IncidentKind, Key
 from notifier.monitoring import Metrics
@@ -27,9 +26,9 @@ from notifier.service.loading import hide_secrets, load_config, routes
 from notifier.service.oversight import Oversight
 from notifier.service.pings import Pings
 from notifier.service.process import prepare
+from notifier.service.reloading import Reloading
 from notifier.service.reports import Reports
 from notifier.service.systemd import ServiceManager, status_line
-from notifier.service.watching import ConfigurationWatch, shrinks
 from notifier.store import Store
 from notifier.transport import Answer, Transport
 
@@ -78,12 +77,9 @@ class Service:
         `chance` answers with numbers in [0, 1), which back-off is jittered by.
         """
         self._config = configuration
-        self._environ = environ
         self._clock = clock or Clock()
         self._asked: queue.SimpleQueue[_Asked] = queue.SimpleQueue()
-        self._reload_asked = threading.Event()
         self._failure: NotifierError | None = None
-        self._watch = ConfigurationWatch(configuration, self._clock.monotonic)
         hide_secrets(configuration)
         self._transport = Transport(environment=environ)
         try:
@@ -105,12 +101,6 @@ class Service:
         )
         self._pollers: dict[str, Poller] = {}
         self._scheduler = PollScheduler(self._table, self._start_poll)
-        self._wanted = configuration
-        """The newest good one; it is `_config` once it is applied."""
-        self._unapplied: Callable[[], None] | None = None
-        """What a full disk has kept from being applied."""
-        self._refused: tuple[Mistake, ...] = ()
-        """The mistakes that are known already."""
         self._resent = True
         """Whether there may be deliveries to take up."""
         self._complaints: dict[Callable[[], None], str] = {}
@@ -123,6 +113,16 @@ class Service:
             transport=self._transport,
             lanes=self._lanes,
             monotonic=self._clock.monotonic,
+        )
+        self._reloading = Reloading(
+            configuration,
+            environ=environ,
+            clock=self._clock,
+            keeper=self._keeper,
+            metrics=metrics,
+            manager=self._manager,
+            apply=self._take_over,
+            over=self._end_reload,
         )
         self._pings = Pings(self._transport, self._clock.monotonic)
         self._oversight = Oversight(
@@ -139,9 +139,8 @@ class Service:
                 (1, self._look_at_health),
                 (1, self._oversight.tend),
                 (1, self._check_clock),
-                (1, self._apply_again),
-                (1, self._reload_if_asked),
-                (LOOK_EVERY, self._reload_if_edited),
+                (1, self._reloading.beat),
+                (LOOK_EVERY, self._reloading.look),
                 (RESENT_EVERY, partial(self._with_store, self._take_up_resent)),
                 (IDENTITY_EVERY, partial(self._with_store, self._store.check_identity)),
                 (STATUS_EVERY, partial(self._with_store, self._say_status)),
@@ -168,10 +167,10 @@ class Service:
             raise
         event(logger, logging.INFO, "started", watches=len(self._config.watches), channels=len(self._config.channels),
               config=self._config.path)  # fmt: skip
-        self._say_status()
+        self._with_store(self._say_status)
         self._manager.ready()
         while self._asked.get() is not _Asked.END:
-            self._reload_asked.set()
+            self._reloading.ask()
         self._end()
         if self._failure is not None:
             raise self._failure
@@ -268,114 +267,16 @@ class Service:
         self._pollers = pollers
         self._config = configuration
 
-    def _reload_if_asked(self) -> None:
-        if self._reload_asked.is_set():
-            self._reload_asked.clear()
-            self._reload(asked=True)
-
-    def _reload_if_edited(self) -> None:
-        if self._watch.is_ready() and (not self._watch.is_holding or self._watch.may_shrink()):
-            self._reload(asked=False)
-        elif self._watch.is_restless:
-            event(logger, logging.WARNING, "configuration not read: it changes all the time; SIGHUP has it read now",
-                  config=self._config.path)  # fmt: skip
-
-    def _reload(self, *, asked: bool) -> None:
-        self._manager.reloading()
-        is_posted = False
-        try:
-            is_posted = self._load_anew(asked=asked)
-        finally:
-            if not is_posted:
-                self._end_reload()
+    def _take_over(self, configuration: Config, found: Mapping[Address, Route]) -> None:
+        """Apply an edit, in the keeper's thread. Raises StoreError."""
+        self._configure(configuration, found)
+        self._resent = True  # there may be a recipient's lane that is still ending
+        self._pass_on_stranded()  # here, before anything newer is recorded for who is new
+        self._lanes.wake(self._store.waiting_addresses())
 
     def _end_reload(self) -> None:
         self._with_store(self._say_status)
         self._manager.ready()
-
-    def _load_anew(self, *, asked: bool) -> bool:
-        """Check the whole of the new configuration, then have the difference applied: whether it will be. A bad one
-        changes nothing.
-        """
-        path = self._config.path
-        try:
-            configuration = load_config(path, self._environ)
-            found = routes(configuration)
-        except ConfigError as error:
-            if not asked and not self._watch.agrees_with(error.seen):
-                return False
-            self._metrics.reloaded(ok=False)
-            self._watch.acted(None, error.seen)
-            if asked or error.mistakes != self._refused:
-                self._refuse(error)
-            self._refused = error.mistakes
-            return False
-        except Exception:  # only noted here: the heartbeat logs it
-            self._metrics.reloaded(ok=False)
-            self._watch.acted(None, {})  # a mistake of ours is met once for each edit, not every two seconds
-            raise
-        if not asked and not self._watch.agrees_with(configuration.seen):
-            return False
-        before, after = ([watch.key for watch in each.watches] for each in (self._config, configuration))
-        if not asked and shrinks(before, after) and not self._watch.may_shrink():
-            event(logger, logging.WARNING, "edit held back: it removes more than half of the watches; SIGHUP applies it"
-                  " now, else it is applied in 30 s", config=path)  # fmt: skip
-            return False
-        self._watch.acted(configuration, configuration.seen)
-        self._refused = ()
-        if configuration.store != self._config.store:
-            event(logger, logging.WARNING, "the new store is used after a restart", config=path)
-        for warning in configuration.warnings:
-            if warning not in self._config.warnings:
-                event(logger, logging.WARNING, "configuration", warning=warning)
-        hide_secrets(self._config, configuration)
-        self._wanted = configuration
-        self._keeper.post(partial(self._apply, configuration, found))
-        return True
-
-    def _apply(self, configuration: Config, found: Mapping[Address, Route]) -> None:
-        try:
-            self._apply_if_wanted(configuration, found)
-        finally:
-            self._end_reload()
-
-    def _apply_if_wanted(self, configuration: Config, found: Mapping[Address, Route]) -> None:
-        if configuration is not self._wanted:  # a later edit has taken its place
-            return
-        try:
-            self._configure(configuration, found)
-        except StoreWriteError as error:
-            level = logging.ERROR if self._unapplied is None else logging.DEBUG
-            event(logger, level, "configuration not reloaded yet: it is tried again", reason=error)
-            self._unapplied = partial(self._apply, configuration, found)
-            self._metrics.reloaded(ok=False)
-            return
-        self._unapplied = None
-        self._metrics.reloaded(ok=True)
-        if not self._refused:  # else the disk was full until after a later edit, which is a bad one
-            self._keeper.end_incident(IncidentKind.CONFIG, configuration.path.name)
-        self._resent = True  # there may be a recipient's lane that is still ending
-        self._pass_on_stranded()  # here, before anything newer is recorded for who is new
-        self._lanes.wake(self._store.waiting_addresses())
-        event(logger, logging.INFO, "reloaded", watches=len(configuration.watches),
-              channels=len(configuration.channels))  # fmt: skip
-
-    def _apply_again(self) -> None:
-        if self._unapplied is not None:
-            self._keeper.post(self._unapplied)
-
-    def _refuse(self, error: ConfigError) -> None:
-        for each in error.mistakes:
-            event(logger, logging.ERROR, "mistake in the configuration", mistake=each)
-        event(
-            logger, logging.ERROR, "configuration not reloaded: the last good one stays", mistakes=len(error.mistakes)
-        )
-        first = str(error.mistakes[0]) if error.mistakes else str(error)
-        more = f" (and {len(error.mistakes) - 1} more)" if len(error.mistakes) > 1 else ""
-        incident = Incident(
-            IncidentKind.CONFIG, self._config.path.name, since=self._clock.steady(), detail=first + more
-        )
-        self._keeper.post(lambda: self._keeper.begin_incident(incident))
 
     # --- beats -------------------------------------------------------------------------------------------------------
 
@@ -401,11 +302,11 @@ class Service:
         config = self._config
         self._manager.status(
             status_line(
-                refused=str(self._refused[0]) if self._refused else None,
+                refused=self._reloading.refused,
                 watches=len(config.watches),
                 polled=sum(map(self._table.watches, config.apis)),
                 waiting=sum(self._store.waiting_addresses().values()),
-                incidents=self._keeper.incidents,
+                incidents=[f"{each.kind.value} {data.subject(each)}" for each in self._keeper.incidents],
                 ailing=self._health.problems(),
             )
         )

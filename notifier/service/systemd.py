@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping, Sequence
 
 from notifier.logs import event
-from notifier.model import Incident
 
 logger = logging.getLogger(__name__)
 
@@ -79,21 +78,22 @@ def status_line(
     watches: int,
     polled: int,
     waiting: int,
-    incidents: Sequence[Incident],
+    incidents: Sequence[str],
     ailing: Sequence[str],
 ) -> str:
     """How the daemon fares, in one line: what is wrong first, then the numbers.
 
     `refused` is why the newest configuration is not in force, `polled` how many of the watches are not over yet,
-    `waiting` how many messages are still to be delivered, `ailing` what keeps the daemon from its work.
+    `waiting` how many messages are still to be delivered, `incidents` what the open ones are about, `ailing` what keeps
+    the daemon from its work.
     """
     parts = [*ailing]
     if refused is not None:
         parts.append(f"the newest configuration is refused: {refused}")
     parts.append(f"polling {polled} of {_count(watches, 'watch', 'watches')}")
     parts.append(f"{_count(waiting, 'message', 'messages')} waiting")
-    names = sorted(f"{incident.kind.value} {incident.subject}" for incident in incidents)
-    parts.append(f"{_count(len(names), 'incident', 'incidents')}: {', '.join(names)}" if names else "no incident")
+    told = f"{_count(len(incidents), 'incident', 'incidents')}: {', '.join(sorted(incidents))}"
+    parts.append(told if incidents else "no incident")
     return "; ".join(parts)
 
 
