@@ -140,7 +140,7 @@ def run(log_level: str, log_format: str) -> None:
         mistakes = error.mistakes if isinstance(error, ConfigError) else ()
         for mistake in mistakes:
             logs.event(logger, logging.ERROR, "mistake in the configuration", mistake=mistake)
-        reason = f"{len(mistakes)} mistakes in the configuration" if mistakes else error
+        reason = "the configuration has mistakes" if mistakes else error
         logs.event(logger, logging.CRITICAL, "ended by an error", reason=reason, exit_code=error.exit_code)
         sys.exit(error.exit_code)
 
