@@ -6,6 +6,7 @@ import ipaddress
 import os
 import random
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from notifier import logs
+from notifier import channels, logs
+from notifier.model import Message
+from notifier.service import heartbeat
 from notifier.transport import Transport
 from tests.standins.api import ApiStandIn
 from tests.standins.machine import Machine
@@ -117,3 +120,24 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if os.environ.get("CI") and _skipped and not hasattr(session.config, "workerinput"):
         print("\nskipped in CI:", *_skipped, sep="\n  ")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture
+def quick_beats(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A daemon in this process beats twenty times a second; what it sets for the whole process is put back."""
+    monkeypatch.setattr(heartbeat, "BEAT", 0.05)
+    interval = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.fixture
+def posts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Channels are a list: the titles that went out."""
+    titles: list[str] = []
+
+    def send(target: channels.Target, words: Message) -> None:
+        titles.append(words.title)
+
+    monkeypatch.setattr(channels, "send", send)
+    return titles

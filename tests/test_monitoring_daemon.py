@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -18,26 +17,19 @@ from prometheus_client.parser import text_string_to_metric_families
 from notifier import data
 from notifier.errors import StoreError
 from notifier.monitoring import site
-from notifier.service import Service, heartbeat, load_config, oversight
+from notifier.service import oversight
 from tests.standins.api import ApiStandIn, plain, problem
 from tests.standins.asker import ask, free_port, get, request, until
 from tests.standins.daemon import Daemon
 from tests.standins.disk import SmallDisk
 from tests.standins.receiver import Receiver
+from tests.standins.running import Running
 
 TOKEN = "s3cr3t-token"
 IDS = ("rrr4z55ocneqzikepnug6xezpe", "ufawqhfynnddngldkgtslldrkq")
 WELL, ILL = IDS
+pytestmark = pytest.mark.usefixtures("quick_beats")
 IMPATIENT = "rate: 1000/s, give_up_after: 1s, retry_after: [0.2s]"
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Twenty beats a second."""
-    monkeypatch.setattr(heartbeat, "BEAT", 0.05)
-    interval = sys.getswitchinterval()
-    yield
-    sys.setswitchinterval(interval)
 
 
 @pytest.fixture
@@ -55,33 +47,27 @@ def config(api: ApiStandIn, channel: str, *, watchlist: str = ", ".join(IDS), ht
     )
 
 
-class Running:
+class Watched(Running):
     """A daemon in this process, and its port."""
 
     def __init__(self, folder: Path, api: ApiStandIn, channel: str, **settings: str) -> None:
         self.api, self.channel, self.port = api, channel, free_port()
-        self.path, self.environ = folder / "config.yaml", {"STATE_DIRECTORY": str(folder)}
-        self.edit(**settings)
-        self.service = Service(load_config(self.path, self.environ), environ=self.environ)
-        self._thread = threading.Thread(target=lambda: self.service.run(take_signals=False), name="daemon")
+        super().__init__(folder, self._text(**settings))
 
-    def edit(self, **settings: str) -> None:
-        """Save another configuration; `http` is at its port unless said otherwise."""
-        self.edit_to(config(self.api, self.channel, **{"http": f"listen: '127.0.0.1:{self.port}'", **settings}))
+    def _text(self, **settings: str) -> str:
+        """Another configuration; `http` is at its port unless said otherwise."""
+        return config(self.api, self.channel, **{"http": f"listen: '127.0.0.1:{self.port}'", **settings})
 
-    def edit_to(self, text: str) -> None:
-        self.path.write_text(text)
-        self.path.chmod(0o600)
+    def change(self, **settings: str) -> None:
+        """Save another configuration."""
+        self.edit(self._text(**settings))
 
-    def __enter__(self) -> Running:
-        self._thread.start()
-        until(lambda: self.service._heartbeat._thread.is_alive() or not self._thread.is_alive())
+    def __enter__(self) -> Self:
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.service.stop()
-        self._thread.join(30)
-        assert not self._thread.is_alive()
+        self.stop()
         until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("http")])
 
     def metric(self, name: str, **labels: str) -> float | None:
@@ -105,7 +91,7 @@ class Running:
 def test_polls_watches_and_deliveries_are_told(tmp_path: Path, api: ApiStandIn, receiver: Receiver) -> None:
     api.script(WELL, [plain(WELL, "processing"), plain(WELL, "succeeded", output="x")])
     api.script(ILL, [problem(500, detail="busy")])
-    with Running(tmp_path, api, f"url: '{receiver.url}'") as daemon:
+    with Watched(tmp_path, api, f"url: '{receiver.url}'") as daemon:
         receiver.wait_for(1)
         until(lambda: daemon.metric("notifier_deliveries_total", channel="team", outcome="sent") == 1)
         until(lambda: daemon.metric("notifier_watches_polled", api="here") == 1)
@@ -129,7 +115,7 @@ def test_polls_watches_and_deliveries_are_told(tmp_path: Path, api: ApiStandIn, 
 
 def test_a_poll_in_flight_is_told(tmp_path: Path, api: ApiStandIn) -> None:
     api.script(WELL, [plain(WELL, "processing").with_(held=True)])
-    with Running(tmp_path, api, "url: 'json://127.0.0.1:9/'", watchlist=WELL) as daemon:
+    with Watched(tmp_path, api, "url: 'json://127.0.0.1:9/'", watchlist=WELL) as daemon:
         api.wait_for(1)
         assert daemon.metric("notifier_polls_in_flight", api="here") == 1
         api.release()
@@ -142,7 +128,7 @@ def test_a_channel_that_takes_nothing_is_told(tmp_path: Path, api: ApiStandIn, r
 
     api.script(WELL, [plain(WELL, "failed", error="no")])
     receiver.status = 500
-    with Running(tmp_path, api, f"url: '{receiver.url}', {IMPATIENT}", watchlist=WELL) as daemon:
+    with Watched(tmp_path, api, f"url: '{receiver.url}', {IMPATIENT}", watchlist=WELL) as daemon:
         until(lambda: deliveries("failed"))
         until(lambda: deliveries("given_up"))
         until(lambda: daemon.metric("notifier_deliveries_given_up", channel="team") == 1)
@@ -153,13 +139,13 @@ def test_a_channel_that_takes_nothing_is_told(tmp_path: Path, api: ApiStandIn, r
 def test_what_waits_is_told(tmp_path: Path, api: ApiStandIn, receiver: Receiver) -> None:
     api.script(WELL, [plain(WELL, "failed", error="no")])
     receiver.status = 500
-    with Running(tmp_path, api, f"url: '{receiver.url}', retry_after: [1h]", watchlist=WELL) as daemon:
+    with Watched(tmp_path, api, f"url: '{receiver.url}', retry_after: [1h]", watchlist=WELL) as daemon:
         until(lambda: daemon.metric("notifier_deliveries_waiting", channel="team") == 1)
 
 
 def test_an_incident_is_told_while_it_lasts(tmp_path: Path, api: ApiStandIn, receiver: Receiver) -> None:
     api.script(WELL, [problem(401, "Unauthenticated", "no"), plain(WELL, "processing")])
-    with Running(tmp_path, api, f"url: '{receiver.url}', rate: 1000/s", watchlist=WELL) as daemon:
+    with Watched(tmp_path, api, f"url: '{receiver.url}', rate: 1000/s", watchlist=WELL) as daemon:
         until(lambda: daemon.metric("notifier_polls_total", api="here", outcome="refused"))
         until(lambda: daemon.metric("notifier_incidents_open", kind="api") == 1)
         assert daemon.metric("notifier_incidents_open", kind="network") == 0
@@ -169,16 +155,16 @@ def test_an_incident_is_told_while_it_lasts(tmp_path: Path, api: ApiStandIn, rec
 
 def test_a_bad_edit_is_told_until_it_is_mended(tmp_path: Path, api: ApiStandIn, receiver: Receiver) -> None:
     name = "notifier_config_last_reload_successful"
-    with Running(tmp_path, api, f"url: '{receiver.url}'", watchlist="") as daemon:
+    with Watched(tmp_path, api, f"url: '{receiver.url}'", watchlist="") as daemon:
         assert daemon.metric(name) == 1
         before = daemon.metric("notifier_config_last_reload_success_timestamp_seconds")
         assert before is not None
         good = daemon.path.read_text()
-        daemon.edit_to(good.replace("watchlist", "watchlust"))
+        daemon.edit(good.replace("watchlist", "watchlust"))
         until(lambda: daemon.metric(name) == 0)
         until(lambda: daemon.metric("notifier_incidents_open", kind="config") == 1)
         assert daemon.metric("notifier_config_last_reload_success_timestamp_seconds") == before
-        daemon.edit_to(good)
+        daemon.edit(good)
         until(lambda: daemon.metric(name) == 1)
         after = daemon.metric("notifier_config_last_reload_success_timestamp_seconds")
         assert after is not None
@@ -189,12 +175,12 @@ def test_a_bad_edit_is_told_until_it_is_mended(tmp_path: Path, api: ApiStandIn, 
 def test_a_reload_brings_series_and_takes_what_is_gone_out_of_the_state(
     tmp_path: Path, api: ApiStandIn, receiver: Receiver
 ) -> None:
-    with Running(tmp_path, api, f"url: '{receiver.url}'", watchlist="") as daemon:
+    with Watched(tmp_path, api, f"url: '{receiver.url}'", watchlist="") as daemon:
         assert daemon.metric("notifier_deliveries_total", channel="new", outcome="sent") is None
-        daemon.edit(watchlist="", more=f", new: {{url: '{receiver.url}'}}")
+        daemon.change(watchlist="", more=f", new: {{url: '{receiver.url}'}}")
         until(lambda: daemon.metric("notifier_deliveries_total", channel="new", outcome="sent") == 0)
         assert daemon.metric("notifier_deliveries_waiting", channel="new") == 0
-        daemon.edit(watchlist="")
+        daemon.change(watchlist="")
         until(lambda: daemon.metric("notifier_deliveries_waiting", channel="new") is None)
         assert daemon.metric("notifier_deliveries_total", channel="new", outcome="sent") == 0
 
@@ -205,7 +191,7 @@ def test_nothing_that_is_watched_or_secret_or_somebodys_address_is_told(
     api.script(WELL, [plain(WELL, "a-status-of-its-own", error="the model said so")])
     api.script(ILL, [problem(500, detail="busy with things")])
     mail = ", mail: {url: 'mailtos://bot:mail-password@mail.test?to=oncall@example.com'}"
-    with Running(tmp_path, api, f"url: '{receiver.url}a-secret-path'", more=mail) as daemon:
+    with Watched(tmp_path, api, f"url: '{receiver.url}a-secret-path'", more=mail) as daemon:
         receiver.wait_for(1)
         until(lambda: daemon.metric("notifier_polls_total", api="here", outcome="server"))
         text = get(daemon.port, "/metrics").text + get(daemon.port, "/healthz").text
@@ -221,7 +207,7 @@ def test_nothing_that_is_watched_or_secret_or_somebodys_address_is_told(
 def test_health_is_what_the_daemon_finds_of_itself(
     tmp_path: Path, api: ApiStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Running(tmp_path, api, "url: 'json://127.0.0.1:9/'", watchlist="") as daemon:
+    with Watched(tmp_path, api, "url: 'json://127.0.0.1:9/'", watchlist="") as daemon:
         answer = get(daemon.port, "/healthz")
         assert (answer.status_code, answer.json()) == (200, {"healthy": True, "problems": []})
         monkeypatch.setattr(daemon.service._oversight, "_problems", lambda: ["polls: none for 45 s"])
@@ -291,11 +277,11 @@ def test_the_status_is_the_one_that_the_command_prints(tmp_path: Path, api: ApiS
 
 
 def test_the_status_is_of_the_configuration_in_force(tmp_path: Path, api: ApiStandIn, receiver: Receiver) -> None:
-    with Running(tmp_path, api, f"url: '{receiver.url}'", watchlist=WELL) as daemon:
+    with Watched(tmp_path, api, f"url: '{receiver.url}'", watchlist=WELL) as daemon:
         good = daemon.path.read_text()
-        daemon.edit_to(good.replace("watchlist", "watchlust"))
+        daemon.edit(good.replace("watchlist", "watchlust"))
         until(lambda: daemon.metric("notifier_config_last_reload_successful") == 0)
-        daemon.edit_to(good.replace(WELL, ILL))
+        daemon.edit(good.replace(WELL, ILL))
         until(lambda: [watch["id"] for watch in get(daemon.port, "/api/status").json()["watches"]] == [ILL])
 
 
@@ -312,7 +298,7 @@ def test_many_who_ask_for_the_status_at_once_have_it_made_once_and_the_others_ar
 
     monkeypatch.setattr(data, "status_in", slow)
     monkeypatch.setattr(oversight, "KEEP", 60.0)
-    with Running(tmp_path, api, "url: 'json://127.0.0.1:9/'", watchlist="") as daemon:
+    with Watched(tmp_path, api, "url: 'json://127.0.0.1:9/'", watchlist="") as daemon:
         heard: list[int] = []
         askers = [threading.Thread(target=lambda: heard.append(get(daemon.port, "/api/status").status_code))
                   for _ in range(10)]  # fmt: skip
@@ -336,7 +322,7 @@ def test_a_store_that_cannot_be_read_takes_the_status_and_leaves_the_rest(
     def damaged(*_: object) -> None:
         raise StoreError("the store /somewhere is damaged")
 
-    with Running(tmp_path, api, "url: 'json://127.0.0.1:9/'", watchlist="") as daemon:
+    with Watched(tmp_path, api, "url: 'json://127.0.0.1:9/'", watchlist="") as daemon:
         monkeypatch.setattr(daemon.service._store, "channels_overview", damaged)
         for _ in range(3):
             answer = get(daemon.port, "/api/status")
@@ -350,7 +336,7 @@ def test_a_store_that_cannot_be_read_takes_the_status_and_leaves_the_rest(
 
 
 def test_without_the_key_nobody_listens(tmp_path: Path, api: ApiStandIn) -> None:
-    with Running(tmp_path, api, "url: 'json://127.0.0.1:9/'", watchlist="", http="") as daemon:
+    with Watched(tmp_path, api, "url: 'json://127.0.0.1:9/'", watchlist="", http="") as daemon:
         api.wait_for(0)
         assert daemon.service._oversight._site._serving is None
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("http")]
@@ -360,19 +346,19 @@ def test_a_reload_adds_moves_and_removes_it_and_changes_who_may_ask(tmp_path: Pa
     def status_of(host: str) -> int:
         return ask(daemon.port, request("/healthz", f"Host: {host}")).status
 
-    with Running(tmp_path, api, "url: 'json://127.0.0.1:9/'", watchlist="", http="") as daemon:
-        daemon.edit(watchlist="")
+    with Watched(tmp_path, api, "url: 'json://127.0.0.1:9/'", watchlist="", http="") as daemon:
+        daemon.change(watchlist="")
         until(daemon.is_there)
         assert status_of("monitor.example.com") == 403
         serving = daemon.service._oversight._site._serving
-        daemon.edit(watchlist="", http=f"listen: '127.0.0.1:{daemon.port}', hosts: [Monitor.example.com]")
+        daemon.change(watchlist="", http=f"listen: '127.0.0.1:{daemon.port}', hosts: [Monitor.example.com]")
         until(lambda: status_of("monitor.example.com") == 200)
         assert daemon.service._oversight._site._serving is serving  # whoever was connected still is
         before, daemon.port = daemon.port, free_port()
-        daemon.edit(watchlist="")
+        daemon.change(watchlist="")
         until(daemon.is_there)
         assert not daemon.is_there(before)
-        daemon.edit(watchlist="", http="")
+        daemon.change(watchlist="", http="")
         until(lambda: not daemon.is_there())
 
 
@@ -386,7 +372,7 @@ def test_a_port_that_is_taken_at_the_start_keeps_nothing_from_working_and_is_tak
     monkeypatch.setattr(site, "RETRY", 0.2)
     caplog.set_level(logging.INFO)
     api.script(WELL, [plain(WELL, "failed", error="no")])
-    daemon = Running(tmp_path, api, f"url: '{receiver.url}'", watchlist=WELL)
+    daemon = Watched(tmp_path, api, f"url: '{receiver.url}'", watchlist=WELL)
     with closing(socket.create_server(("127.0.0.1", daemon.port))) as taker, daemon:
         receiver.wait_for(1)
         assert daemon.service._oversight._site._serving is None

@@ -7,45 +7,26 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import notifier.service
-from notifier import channels
 from notifier.errors import StoreWriteError
-from notifier.model import IncidentKind, Key, Message
-from notifier.service import heartbeat, watching
+from notifier.model import IncidentKind, Key
+from notifier.service import watching
 from notifier.store import Store
 from tests.standins.api import ApiStandIn, hang, plain, problem
-from tests.test_service_reload import Running, config, running, until
+from tests.standins.asker import until
+from tests.standins.running import Running, running
+from tests.test_service_reload import config
 
+pytestmark = pytest.mark.usefixtures("quick_beats", "posts")
 TROUBLE, OVER = "🚨 configuration config.yaml: in trouble", "🟢 configuration config.yaml: works again"
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(heartbeat, "BEAT", 0.05)
-    interval = sys.getswitchinterval()
-    yield
-    sys.setswitchinterval(interval)
-
-
-@pytest.fixture(autouse=True)
-def posts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The titles that went out."""
-    titles: list[str] = []
-
-    def send(target: channels.Target, words: Message) -> None:
-        titles.append(words.title)
-
-    monkeypatch.setattr(channels, "send", send)
-    return titles
 
 
 def watched(daemon: Running) -> list[str]:

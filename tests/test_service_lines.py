@@ -13,10 +13,11 @@ from notifier.model import Incident, IncidentKind
 from notifier.service.heartbeat import Heartbeat
 from notifier.store import Store
 from tests.standins.api import Answer, ApiStandIn, plain, prediction, problem, wrapped
+from tests.standins.asker import until
+from tests.standins.running import running as daemon
 from tests.test_service_accounts import with_limit
 from tests.test_service_keeper import MISSING, START, running, watch
-from tests.test_service_reload import config, until
-from tests.test_service_reload import running as daemon
+from tests.test_service_reload import config
 
 
 @pytest.fixture(autouse=True)

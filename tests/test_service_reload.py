@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, Self
@@ -15,86 +13,17 @@ import apscheduler.schedulers.base
 import pytest
 
 import notifier.schedule.clockwork
-from notifier import channels
-from notifier.errors import NotifierError, StoreError, StoreWriteError
-from notifier.model import Address, Clock, Incident, IncidentKind, Key, Message
-from notifier.service import PartDiedError, Service, heartbeat, load_config, routes, watching
+from notifier.errors import StoreError, StoreWriteError
+from notifier.model import Address, Incident, IncidentKind, Key
+from notifier.service import PartDiedError, heartbeat, load_config, routes, watching
 from notifier.store import Store
 from tests.builders import a_notice
 from tests.standins.api import ApiStandIn, plain, problem
+from tests.standins.asker import until
+from tests.standins.running import Running, running
 
 LONG = "50m"
-
-
-class Running:
-    """A daemon on a configuration file, whose beats are twenty a second."""
-
-    def __init__(self, folder: Path, text: str) -> None:
-        self.path = folder / "config.yaml"
-        self.environ = {"STATE_DIRECTORY": str(folder)}
-        self.wall_step = 0.0
-        self.edit(text)
-        clock = Clock(wall=lambda: time.time() + self.wall_step)
-        self.service = Service(load_config(self.path, self.environ), environ=self.environ, clock=clock)
-        self.ended: NotifierError | None = None
-        self._thread = threading.Thread(target=self._run, name="daemon")
-
-    def _run(self) -> None:
-        try:
-            self.service.run(take_signals=False)
-        except NotifierError as error:
-            self.ended = error
-
-    def edit(self, text: str) -> None:
-        self.path.write_text(text)
-        self.path.chmod(0o600)
-
-    def start(self) -> None:
-        self._thread.start()
-        until(lambda: self.service._heartbeat._thread.is_alive() or not self._thread.is_alive())
-
-    def reload(self, text: str) -> None:
-        """Save an edit and have it applied; returns when it is."""
-        self.edit(text)
-        wanted = load_config(self.path, self.environ)
-        self.service.reload()
-        until(lambda: self.service._config.apis == wanted.apis and self.service._config.watches == wanted.watches)
-
-    def wait(self) -> None:
-        self._thread.join(20)
-        assert not self._thread.is_alive()
-
-    def stop(self) -> None:
-        self.service.stop()
-        self.wait()
-
-
-def until(condition: Callable[[], bool], timeout: float = 15.0) -> None:
-    deadline = time.monotonic() + timeout
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline
-        pause.wait(0.01)
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(heartbeat, "BEAT", 0.05)
-    interval = sys.getswitchinterval()
-    yield
-    sys.setswitchinterval(interval)
-
-
-@pytest.fixture(autouse=True)
-def posts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The titles that went out."""
-    titles: list[str] = []
-
-    def send(target: channels.Target, words: Message) -> None:
-        titles.append(words.title)
-
-    monkeypatch.setattr(channels, "send", send)
-    return titles
+pytestmark = pytest.mark.usefixtures("quick_beats", "posts")
 
 
 def config(api: ApiStandIn, watchlist: str, *, token: str = "first-token", interval: str = LONG, more: str = "") -> str:
@@ -104,16 +33,6 @@ def config(api: ApiStandIn, watchlist: str, *, token: str = "first-token", inter
         "channels: {team: {url: 'json://localhost', rate: 1000/s}}\n"
         f"defaults: {{interval: {interval}}}\nwatchlist: [{watchlist}]\n"
     )
-
-
-@contextmanager
-def running(folder: Path, text: str) -> Iterator[Running]:
-    daemon = Running(folder, text)
-    daemon.start()
-    try:
-        yield daemon
-    finally:
-        daemon.stop()
 
 
 def slowly_reconfigured(daemon: Running, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], Any]) -> None:
