@@ -134,7 +134,7 @@ def test_an_edit_between_the_first_reading_and_the_first_look_is_seen(
         return found
 
     genuine = notifier.service.load_config
-    monkeypatch.setattr("tests.test_service_reload.load_config", load)
+    monkeypatch.setattr("tests.standins.running.load_config", load)
     with running(tmp_path, config(api, "a")) as daemon:
         api.wait_for(1, "b")
         assert watched(daemon) == ["b"]
