@@ -206,7 +206,7 @@ def test_after_a_long_outage_the_backlog_arrives_in_order_joined_digested_and_at
     backlog = backlog[-2:]  # before it may be what failed between our look and the mending
     assert titles(backlog)[0] == f"✅ {oldest}: starting → processing → succeeded"
     assert sorted(re.split(": |, ", titles(backlog)[1])) == ["8 processing", "8 succeeded", "📋 16 notices"]
-    assert backlog[1].time - backlog[0].time >= 0.2
+    assert backlog[1].time - backlog[0].time >= 0.1  # of 0.25 s: on a busy machine the first may be seen late
     for prediction in set(ids) - {oldest}:
         lines = [line for line in backlog[1].text.split("\n") if f" {prediction} at here" in line]
         assert [line.split(": ")[1] for line in lines] == ["starting → processing", "processing → succeeded"]
