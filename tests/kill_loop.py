@@ -155,11 +155,15 @@ def kill_at_random(
         api.wait_for(predicate=lambda seen: len(seen) >= 2 * predictions and min(_polls(seen, lives)) >= 2, timeout=60)
         for prediction_id in list(lives.steps):
             lives.go_on(prediction_id)
+        said = 0
         while figures.kills < kills or time.monotonic() < start + seconds:
             time.sleep(chance.uniform(0.1, 5.0))  # from before it has started to well under way
             program.kill()
             figures.kills += 1
+            said = len(program.log)
             program.launch(LIFE=str(figures.kills))
+        # In its first tenth of a second, while Python is loaded, a signal to end is the end of it, and not with 0.
+        program.wait_for_log(lambda lines: any("started watches=" in line for line in lines[said:]))
         lives.most_steps = min(lives.most_steps, max(map(len, lives.steps.values())))
         store = f"sqlite:///{folder}/state/notifier.db"
         _wait_until_done(store, lives, predictions)

@@ -78,6 +78,7 @@ def reasons(program: Daemon, name: str) -> str:
     return "\n".join(line for line in program.log if f" id={name} " in line and "reason=" in line)
 
 
+@pytest.mark.timeout(300)
 def test_every_fault_is_told_as_what_it_is_and_no_answer_invents_a_status(
     tmp_path: Path, api: ApiStandIn, receiver: Receiver
 ) -> None:
@@ -109,7 +110,7 @@ def test_every_fault_is_told_as_what_it_is_and_no_answer_invents_a_status(
                 polls = Counter(each.id for each in seen[before:])
                 return all(polls[name] >= count for name in names)
 
-            api.wait_for(predicate=are_enough, timeout=60)
+            api.wait_for(predicate=are_enough, timeout=120)
 
         failing, lost, fine = (
             [name for name, fault in faults.items() if fault.comes_to is comes]
@@ -121,12 +122,12 @@ def test_every_fault_is_told_as_what_it_is_and_no_answer_invents_a_status(
             wait_for_polls(2, faults)
             for name, fault in faults.items():
                 api.script(name, [fault.make(name)])
-            receiver.wait_for(len(failing) + len(lost), timeout=90)
+            receiver.wait_for(len(failing) + len(lost), timeout=120)
             wait_for_polls(2, fine)
             all_say(PROCESSING, failing)
-            receiver.wait_for(2 * len(failing) + len(lost), timeout=60)
+            receiver.wait_for(2 * len(failing) + len(lost), timeout=120)
             all_say("succeeded", [*failing, *fine], output=[LINK])
-            receiver.wait_for(3 * len(failing) + len(lost) + len(fine), timeout=60)
+            receiver.wait_for(3 * len(failing) + len(lost) + len(fine), timeout=120)
             assert program.stop() == 0
             history = program.json("history")
             status = program.json("status")

@@ -54,6 +54,19 @@ def test_a_configuration_that_may_not_be_read_ends_with_78(tmp_path: Path) -> No
         assert "config.yaml:1:1: cannot be read: Permission denied" in done.stdout + done.stderr
 
 
+def test_a_folder_to_include_that_may_not_be_read_is_a_mistake_and_one_that_is_missing_none(
+    tmp_path: Path,
+) -> None:
+    """Else what it lists is watched no more, and nobody hears of it."""
+    powerless = ("setpriv", "--bounding-set=-all") if os.geteuid() == 0 else ()
+    (tmp_path / "watchlist.d").mkdir(mode=0)
+    (tmp_path / "config.yaml").write_text(CONFIG + "include: [none.d/*.yaml, watchlist.d/*.yaml]\n")
+    done = notifier(tmp_path, "check", "-c", "config.yaml", prefix=powerless)
+    assert done.returncode == 78
+    (said,) = done.stdout.splitlines()
+    assert ": include[1]: is in a folder that cannot be read: watchlist.d: Permission denied" in said
+
+
 def test_the_reading_verbs_need_no_secret(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(CONFIG.replace("some-token", "'${NOT_SET}'"))
     assert notifier(tmp_path, "status").returncode == 0

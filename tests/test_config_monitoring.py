@@ -36,7 +36,7 @@ def test_without_the_keys_there_is_neither() -> None:
 
 
 def test_the_names_it_may_be_asked_by_are_in_lower_case() -> None:
-    loaded = load(EMPTY + "http: {listen: '127.0.0.1:1', hosts: [Monitor.example.com, nas]}\n")
+    loaded = load(EMPTY + "http: {listen: '127.0.0.1:1', hosts: [Monitor.example.com., nas]}\n")
     assert loaded.http == Http("127.0.0.1", 1, ("monitor.example.com", "nas"))
 
 
@@ -77,6 +77,10 @@ def test_plain_http_to_another_machine_is_a_warning() -> None:
         top("»heartbeat: {}", "heartbeat.url: is missing"),
         top("heartbeat: {url: »hc.example/x}", URL),
         top("heartbeat: {url: »'https://'}", URL),
+        top("heartbeat: {url: »'http://[bad/x'}", URL),
+        top("heartbeat: {url: »'http://a]b/x'}", URL),
+        top("heartbeat: {url: »'https://*.x/secret'}", URL),
+        top("heartbeat: {url: »'http://..a/secret'}", URL),
         top("heartbeat: {url: »'https://hc.example:x/'}", URL),
         top("heartbeat: {url: »'https://hc.example/a b'}", URL),
         top("heartbeat: {url: 'https://hc.example', every: »1s}", "heartbeat.every: must be from 10s to 1d"),

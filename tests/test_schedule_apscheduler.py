@@ -60,7 +60,7 @@ def running() -> Iterator[Running]:
     running.scheduler.start()
     yield running
     if running.scheduler.alive:
-        running.scheduler.stop()
+        running.scheduler.stop(20)
 
 
 def test_what_is_due_at_the_start_and_what_comes_later_is_started_at_once(running: Running) -> None:
@@ -90,14 +90,14 @@ def test_rows_that_were_there_before_the_start_are_polled() -> None:
     try:
         assert running.started.wait_for(1) == ["early"]
     finally:
-        running.scheduler.stop()
+        running.scheduler.stop(20)
 
 
 def test_a_stopped_one_starts_nothing_more_and_stops_quickly(running: Running) -> None:
     running.add("first")
     running.started.wait_for(1)
     begin = time.monotonic()
-    running.scheduler.stop()
+    running.scheduler.stop(20)
     assert time.monotonic() - begin < SOON
     assert not running.scheduler.alive
     running.add("second")
@@ -151,7 +151,7 @@ def test_what_is_added_while_the_job_runs_is_not_slept_over() -> None:
         assert started.wait_for(2, timeout=3) == ["first", "second"]
     finally:
         added.set()
-        scheduler.stop()
+        scheduler.stop(20)
 
 
 def test_a_wall_clock_that_is_stepped_back_is_slept_over_only_until_it_is_woken(

@@ -124,7 +124,7 @@ class Bench:
 
     def close(self) -> None:
         if self.keeper.alive:
-            self.keeper.stop()
+            self.keeper.stop(20)
         self.lanes.stop(10)
         self.transport.close()
         self.store.close()

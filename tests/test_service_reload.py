@@ -276,7 +276,7 @@ def test_a_part_that_dies_and_a_store_that_is_replaced_end_the_daemon(
 ) -> None:
     monkeypatch.setattr("notifier.service.IDENTITY_EVERY", 2)
     with running(tmp_path, config(api, "")) as daemon:
-        daemon.service._keeper.stop()
+        daemon.service._keeper.stop(20)
         daemon.wait()
         assert isinstance(daemon.ended, PartDiedError)
         assert daemon.ended.exit_code == 70

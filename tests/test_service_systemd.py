@@ -64,14 +64,25 @@ def test_a_socket_that_is_gone_is_logged_once(tmp_path: Path, caplog: pytest.Log
 
 def test_the_status_has_what_is_wrong_first_and_then_the_numbers() -> None:
     assert (
-        status_line(refused=None, watches=1, polled=1, waiting=0, incidents=[], ailing=[])
+        status_line(configuration=None, watches=1, polled=1, waiting=0, incidents=[], ailing=[])
         == "polling 1 of 1 watch; 0 messages waiting; no incident"
     )
     assert status_line(
-        refused="config.yaml:3:5: defaults.intervall: unknown key", watches=6, polled=2, waiting=1,
+        configuration="the newest configuration is refused: config.yaml:3:5: defaults.intervall: unknown key",
+        watches=6, polled=2, waiting=1,
         incidents=["channel team", "api cometapi"], ailing=["store notifier.db cannot be written: the disk is full"],
     ) == (
         "store notifier.db cannot be written: the disk is full; the newest configuration is refused: config.yaml:3:5: "
         "defaults.intervall: unknown key; polling 2 of 6 watches; 1 message waiting; 2 incidents: api cometapi, "
         "channel team"
     )  # fmt: skip
+
+
+def test_a_status_is_never_too_long_for_systemd(listener: NotifySocket) -> None:
+    many = [f"channel team {number}{'…' * 40}" for number in range(1000)]
+    line = status_line(configuration="ü" * 5000, watches=6, polled=2, waiting=1, incidents=many, ailing=[])
+    ServiceManager(listener.environment).status(line)
+    (told,) = listener.hear()
+    assert len(told.encode()) < 4096
+    assert "; 1000 incidents: channel team 0" in told
+    assert told.endswith(", ...")

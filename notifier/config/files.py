@@ -79,6 +79,22 @@ def matching(folder: Path, pattern: str) -> list[Path]:
         return []
 
 
+def check_can_be_searched(folder: Path, pattern: str) -> None:
+    """Raises UnreadableError where the folder that a pattern searches is there and may not be read: `matching` finds
+    nothing there, as if it were empty.
+    """
+    parts = Path(pattern).parts[:-1]
+    fixed = next((number for number, part in enumerate(parts) if is_pattern(part)), len(parts))
+    searched = folder.joinpath(*parts[:fixed])
+    try:
+        with os.scandir(searched):
+            pass
+    except PermissionError as error:
+        raise UnreadableError(f"is in a folder that cannot be read: {searched}: {error.strerror}") from None
+    except (OSError, ValueError):  # it is not there, which is no mistake
+        return
+
+
 def is_pattern(pattern: str) -> bool:
     """Whether it can match other names than itself."""
     return any(character in pattern for character in "*?[")

@@ -142,6 +142,11 @@ class Reader:
             if not isinstance(item, Scalar) or not isinstance(pattern := item.data(), str):
                 continue
             path = f"include[{index}]" if isinstance(node, Sequence) else "include"
+            try:
+                files.check_can_be_searched(self.folder, pattern)
+            except files.UnreadableError as error:
+                self._report(document, item, path, str(error))
+                continue
             found = files.matching(self.folder, pattern)
             if not found and not files.is_pattern(pattern):
                 self.findings.warnings.append(document.mistake(item.start, path, "there is no such file"))
@@ -185,7 +190,7 @@ class Reader:
             self._ask_about_channel(document, node, data["channels"][name], join("channels", name))
         if isinstance(heartbeat := top.values.get("heartbeat"), Mapping):
             url = self._expand(document, heartbeat, data["heartbeat"], "url", "heartbeat", secret=True)
-            if url is not None and values.is_exposed(url):
+            if url is not None and _is_exposed(url):
                 text = "plain http: whoever sees this address on its way can keep the switch from going off"
                 self.findings.warnings.append(document.mistake(heartbeat.values["url"].start, "heartbeat.url", text))
         if isinstance(http := top.values.get("http"), Mapping):
@@ -283,3 +288,10 @@ def _api(name: str, keys: ApiKeys) -> Api:
 
 def _channel(name: str, keys: ChannelKeys) -> Channel:
     return Channel(name=name, **dict(keys))
+
+
+def _is_exposed(url: str) -> bool:
+    try:
+        return values.is_exposed(values.heartbeat_url(url).reveal())
+    except values.WrongValueError:
+        return False  # said when the keys are checked

@@ -155,7 +155,9 @@ def heartbeat_url(value: str) -> Secret:
     """The address of an outside heartbeat, which is a secret as a whole: whoever knows it can send it."""
     try:
         parts = urlsplit(value)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        host = parts.hostname or ""
+        usable = parts.scheme in ("http", "https") and parts.port != 0
+        usable = usable and (is_address(host) or bool(_HOST_NAME.fullmatch(host)))
     except ValueError:
         usable = False
     if not usable or re.search(r"[^\x21-\x7e]|\\", value):
@@ -176,7 +178,7 @@ def host_name(value: object) -> str:
     """The name of a host, in lower case, without a port."""
     if not _HOST_NAME.fullmatch(chosen := text(value)):
         raise WrongValueError("must be a host's name, such as monitor.example.com, without a port")
-    return chosen.lower()
+    return chosen.lower().removesuffix(".")
 
 
 def is_address(host: str) -> bool:

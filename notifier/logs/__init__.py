@@ -9,6 +9,7 @@ import faulthandler
 import logging
 import math
 import os
+import select
 import sys
 import threading
 import time
@@ -20,6 +21,8 @@ from notifier.logs.secrets import hide
 __all__ = ["event", "fatal_mistake", "hide", "is_journal", "is_news", "mistake", "setup"]
 
 STANDARD_ERROR = 2
+PATIENCE = 1.0
+"""Seconds that a reader of standard error may take to make room, once."""
 SAID_AGAIN_AFTER = 3600.0
 """Seconds after which what comes again and again is said again."""
 MOST_REMEMBERED = 1000
@@ -116,6 +119,8 @@ class _Handler(logging.Handler):
 
     def __init__(self, *, journal: bool, as_json: bool) -> None:
         super().__init__()
+        self._is_blocked = False
+        """Whether the last line was dropped: the next ones do not wait."""
         self.setFormatter(Formatter(journal=journal, as_json=as_json))
         # The journal's encoding, and JSON's (RFC 8259), is not the terminal's to choose.
         self._encoding = "utf-8" if journal or as_json else getattr(sys.stderr, "encoding", None) or "utf-8"
@@ -131,8 +136,20 @@ class _Handler(logging.Handler):
             except Exception:  # noqa: BLE001 - a library's values, or what an exception holds, may do anything
                 about = {"name": record.name, "levelno": record.levelno, "levelname": record.levelname}
                 line = self.format(logging.makeLogRecord(about | {"msg": Happening("a line cannot be shown", {})}))
-            data = f"{line}\n".encode(self._encoding, "replace")
-            while data:
-                data = data[os.write(STANDARD_ERROR, data) :]
+            self._write(f"{line}\n".encode(self._encoding, "replace"))
         except Exception:  # noqa: BLE001, S110 - nobody is left to be told, and whoever logs has better things to do
             pass
+
+    def _write(self, data: bytes) -> None:
+        """Write a line, unless a reader that is there and does not read would have it wait: then it is dropped."""
+        writable = select.poll()
+        writable.register(STANDARD_ERROR, select.POLLOUT)
+        for start in range(0, len(data), select.PIPE_BUF):
+            # So many bytes never wait where there is any room (pipe(7)).
+            if not writable.poll(0 if self._is_blocked else PATIENCE * 1000):
+                self._is_blocked = True
+                return
+            part = data[start : start + select.PIPE_BUF]
+            while part:
+                part = part[os.write(STANDARD_ERROR, part) :]
+        self._is_blocked = False

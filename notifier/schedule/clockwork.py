@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -47,10 +48,14 @@ class PollScheduler:
         self._table.wake = self.wake
         self._scheduler.start()
 
-    def stop(self) -> None:
-        """Start no more polls; returns when the job is not running."""
+    def stop(self, patience: float) -> bool:
+        """Start no more polls; whether the job has come to rest within so many seconds."""
         self._table.wake = lambda: None
-        self._scheduler.shutdown(wait=True)
+        # It waits for the job, which may be stuck, without a limit of its own.
+        ending = threading.Thread(target=self._scheduler.shutdown, name="end of the scheduler", daemon=True)
+        ending.start()
+        ending.join(patience)
+        return not ending.is_alive()
 
     @property
     def alive(self) -> bool:

@@ -40,6 +40,10 @@ DELIVERY_GRACE = 10.0
 """Seconds that deliveries in flight get at the end."""
 HEARTBEAT_GRACE = 2.0
 """Seconds that the heartbeat gets at the end: it may be reading a long configuration, which nobody needs any more."""
+PART_GRACE, KEEPER_GRACE = 2.0, 8.0
+"""Seconds that the scheduler and the keeper get at the end: one that is stuck must not keep the daemon from ending, and
+the store may let the keeper wait.
+"""
 NOTABLE_STEP = 1.0
 """Seconds by which the wall clock must have been stepped to be worth a line."""
 LOOK_EVERY, RESENT_EVERY, IDENTITY_EVERY, STATUS_EVERY, PRUNE_EVERY = 2, 2, 1, 5, 3600
@@ -211,15 +215,17 @@ class Service:
         """No new polls; polls in flight are only questions, and are dropped; deliveries in flight are waited for."""
         event(logger, logging.INFO, "stopping")
         self._manager.stopping()
+        self._manager.status("stopping")
         at_rest = self._heartbeat.stop(HEARTBEAT_GRACE) and self._oversight.stop()  # which the heartbeat tends
-        self._scheduler.stop()
+        at_rest &= self._scheduler.stop(PART_GRACE)
         self._transport.close()
-        self._keeper.stop()
+        at_rest &= self._keeper.stop(KEEPER_GRACE)
         if not self._lanes.stop(DELIVERY_GRACE):
             event(logger, logging.WARNING, "a delivery was still in flight: it is tried again at the next start")
         elif at_rest:
             self._store.close()
         event(logger, logging.INFO, "stopped")
+        self._manager.status("stopped" if self._failure is None else f"stopped: {self._failure}")
 
     def _fail(self, error: NotifierError) -> None:
         if self._failure is None:
@@ -302,7 +308,7 @@ class Service:
         config = self._config
         self._manager.status(
             status_line(
-                refused=self._reloading.refused,
+                configuration=self._reloading.trouble,
                 watches=len(config.watches),
                 polled=sum(map(self._table.watches, config.apis)),
                 waiting=sum(self._store.waiting_addresses().values()),

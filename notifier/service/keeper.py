@@ -132,10 +132,11 @@ class Keeper:
         """Start deciding."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Record what was handed in so far, then end."""
+    def stop(self, patience: float) -> bool:
+        """Record what was handed in so far, then end; whether it has within so many seconds."""
         self._queue.put(self._stop)
-        self._thread.join()
+        self._thread.join(patience)
+        return not self._thread.is_alive()
 
     @property
     def alive(self) -> bool:

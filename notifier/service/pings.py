@@ -68,7 +68,7 @@ class Pings:
         if isinstance(answer, TransportError):
             failure: str | None = answer.reason
         else:
-            failure = None if answer.ok and not answer.is_redirect else f"HTTP {answer.status_code}"
+            failure = None if 200 <= answer.status_code < 300 else f"HTTP {answer.status_code}"
         if failure is not None:
             self._due_at = min(self._due_at, self._monotonic() + RETRY)
         if failure == self._failure:

@@ -50,9 +50,13 @@ class Reloading:
         """The mistakes that are known already."""
 
     @property
-    def refused(self) -> str | None:
+    def trouble(self) -> str | None:
         """Why the newest configuration is not in force, if it is not."""
-        return str(self._refused[0]) if self._refused else None
+        if self._watch.is_holding:
+            return "an edit is held back: it removes more than half of the watches"
+        if self._refused:
+            return f"the newest configuration is refused: {self._refused[0]}"
+        return None if self._unapplied is None else "the newest configuration is not in force yet: it is tried again"
 
     def ask(self) -> None:
         """Have the configuration read at the next beat, edited or not, and acted on at once."""

@@ -18,6 +18,10 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 1.0
 """Seconds that systemd gets to take a datagram: it may be busy, and the daemon has other things to do."""
+NAMED = 5
+"""Incidents that the line of status names; how many there are it says in any case."""
+LONGEST = 1000
+"""Characters of the line: systemd drops a datagram of more than 4,096 bytes, and what it showed before would stand."""
 
 
 class ServiceManager:
@@ -55,7 +59,8 @@ class ServiceManager:
         """What `systemctl status` shows from now on; the same again costs nothing."""
         if line != self._status:
             self._status = line
-            self._tell("STATUS=" + "".join(character if character.isprintable() else " " for character in line))
+            shown = line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+            self._tell("STATUS=" + "".join(character if character.isprintable() else " " for character in shown))
 
     def _tell(self, text: str) -> None:
         if not self._address:
@@ -74,7 +79,7 @@ class ServiceManager:
 
 def status_line(
     *,
-    refused: str | None,
+    configuration: str | None,
     watches: int,
     polled: int,
     waiting: int,
@@ -83,16 +88,17 @@ def status_line(
 ) -> str:
     """How the daemon fares, in one line: what is wrong first, then the numbers.
 
-    `refused` is why the newest configuration is not in force, `polled` how many of the watches are not over yet,
+    `configuration` says why the newest one is not in force, `polled` how many of the watches are not over yet,
     `waiting` how many messages are still to be delivered, `incidents` what the open ones are about, `ailing` what keeps
     the daemon from its work.
     """
     parts = [*ailing]
-    if refused is not None:
-        parts.append(f"the newest configuration is refused: {refused}")
+    if configuration is not None:
+        parts.append(configuration)
     parts.append(f"polling {polled} of {_count(watches, 'watch', 'watches')}")
     parts.append(f"{_count(waiting, 'message', 'messages')} waiting")
-    told = f"{_count(len(incidents), 'incident', 'incidents')}: {', '.join(sorted(incidents))}"
+    named = [*sorted(incidents)[:NAMED], *(["..."] if len(incidents) > NAMED else [])]
+    told = f"{_count(len(incidents), 'incident', 'incidents')}: {', '.join(named)}"
     parts.append(told if incidents else "no incident")
     return "; ".join(parts)
 

@@ -28,9 +28,9 @@ def ca_bundle(environment: Mapping[str, str]) -> Path:
     if name is None:
         return Path(certifi.where())
     bundle = Path(environment[name])
-    if bundle.is_dir():
-        return bundle
     try:
+        if bundle.is_dir():
+            return bundle
         usable = b"-----BEGIN " in bundle.read_bytes()
     except OSError as error:
         reason = error.strerror or type(error).__name__
