@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -340,3 +341,21 @@ def test_a_mistake_without_an_exception_is_told_all_the_same(log: Log) -> None:
 def test_what_is_remembered_does_not_grow_without_end() -> None:
     assert all(is_news("x", number) for number in range(5000))
     assert len(logs._said) <= logs.MOST_REMEMBERED
+
+
+def test_a_reader_that_is_there_and_does_not_read_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    try:
+        monkeypatch.setattr(logs, "STANDARD_ERROR", write)
+        monkeypatch.setattr(logs, "PATIENCE", 0.01)
+        handler = logs._Handler(journal=False, as_json=False)
+        record = logging.makeLogRecord({"msg": "x" * 1000, "name": "notifier.test", "levelno": logging.WARNING})
+        for _ in range(200):  # more than a pipe holds
+            handler.emit(record)
+        assert handler._is_blocked
+        assert os.read(read, 2**20)  # all that is in it
+        handler.emit(record)
+        assert os.read(read, 65536).endswith(b"x\n")
+    finally:
+        os.close(read)
+        os.close(write)

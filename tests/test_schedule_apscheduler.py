@@ -172,3 +172,25 @@ def test_a_wall_clock_that_is_stepped_back_is_slept_over_only_until_it_is_woken(
     running.land("poll")
     running.started.wait_for(3, timeout=3)
     assert running.started.starts[2][1] - running.started.starts[1][1] > 0.85
+
+
+def test_a_job_that_is_stuck_does_not_keep_it_from_stopping() -> None:
+    stuck = threading.Event()
+
+    def start_poll(_key: Key) -> None:
+        stuck.wait(30)
+
+    table = DueTable()
+    table.configure({"here": an_api("here")})
+    table.add([(Key("here", "a"), 1.0)])
+    scheduler = PollScheduler(table, start_poll)
+    scheduler.start()
+    while not table.started:
+        time.sleep(0.005)
+    try:
+        assert not scheduler.stop(0.1)
+    finally:
+        stuck.set()
+        for thread in threading.enumerate():
+            if thread.name == "end of the scheduler":
+                thread.join(20)
