@@ -16,8 +16,8 @@ import pytest
 import requests
 
 from notifier.transport import Answer, Kind, Transport, TransportError
+from notifier.transport.carrier import MAX_HEADERS
 from notifier.transport.errors import from_curl
-from notifier.transport.exchange import MAX_HEADERS
 from tests.standins import api as misbehaving
 from tests.standins.api import ApiStandIn, plain, sends
 

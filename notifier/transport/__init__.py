@@ -31,9 +31,10 @@ import requests
 from requests.adapters import BaseAdapter
 
 from notifier.logs import fatal_mistake, mistake
+from notifier.transport.carrier import Answer, Done
 from notifier.transport.certificates import CaBundleError, ca_bundle
 from notifier.transport.errors import Kind, TransportError, cannot_be_sent
-from notifier.transport.exchange import Answer, Buffered, Done, Exchange, Job
+from notifier.transport.exchange import Buffered, Exchange, Job
 
 __all__ = ["Answer", "CaBundleError", "Done", "Kind", "Transport", "TransportError"]
 
