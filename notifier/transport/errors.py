@@ -32,12 +32,18 @@ class Kind(StrEnum):
     """The headers or the decoded body went over their limit; the rest was not read."""
     REQUEST = "request"
     """The request itself cannot be sent. Nothing was."""
+    REFUSED = "refused"
+    """A download would have gone where its guard lets none go, by its URL, a redirect or DNS; or round in circles."""
+    UNWANTED = "unwanted"
+    """A download's sink would not have the answer, for the reason it gave."""
+    SINK = "sink"
+    """A download's sink could not take the body (no space, say); `__cause__` is its OSError."""
     CLOSED = "closed"
     """The transport was closed, or stopped by a mistake of ours."""
 
 
 class TransportError(Exception):
-    """An exchange that brought no answer: a value for `submit`, raised by nobody.
+    """An exchange that brought no answer: a value for whoever asked, who never sees it raised.
 
     `reason` is short and for people; it names hosts at most, never a header, a path or a query.
     """
@@ -109,6 +115,8 @@ def cannot_be_sent(error: Exception) -> TransportError:
 
     Only our own words and libcurl's are shown: an encoding error, say, quotes the text it could not encode.
     """
+    if isinstance(error, TransportError):
+        return error
     spoken = isinstance(error, pycurl.error) or type(error) is ValueError
     what = str(error.args[-1]) if spoken and error.args else type(error).__name__
     return TransportError(Kind.REQUEST, f"cannot be sent: {what}")
