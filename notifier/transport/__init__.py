@@ -9,6 +9,9 @@ How it works: curl_multi's socket interface says which sockets to watch, one epo
 the same however many exchanges are under way (https://curl.se/libcurl/c/libcurl-multi.html, "multi_socket"). Other
 threads only append to a deque and ring an eventfd.
 
+Answers are read into memory (`exchange`), or are files that go to a sink as they come (`download`). Whoever writes
+files has a Transport of their own for it: while a sink writes, nothing else is carried.
+
 Proxies are the environment's, as libcurl reads it: http_proxy, HTTPS_PROXY, ALL_PROXY, NO_PROXY and so on, but not
 HTTP_PROXY in capitals, which a web server's visitor could set ("httpoxy").
 """
@@ -31,12 +34,19 @@ import requests
 from requests.adapters import BaseAdapter
 
 from notifier.logs import fatal_mistake, mistake
-from notifier.transport.carrier import Answer, Done
+from notifier.transport.carrier import Answer, Carrier, Done
 from notifier.transport.certificates import CaBundleError, ca_bundle
+from notifier.transport.download import Download, Following, Hop, Limits
 from notifier.transport.errors import Kind, TransportError, cannot_be_sent
 from notifier.transport.exchange import Buffered, Exchange, Job
+from notifier.transport.guard import Guard, Origin, origin
+from notifier.transport.heads import Head
+from notifier.transport.intake import Sink
 
-__all__ = ["Answer", "CaBundleError", "Done", "Kind", "Transport", "TransportError"]
+__all__ = [
+    "Answer", "CaBundleError", "Done", "Guard", "Head", "Kind", "Limits", "Origin", "Sink", "Transport",
+    "TransportError", "origin",
+]  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -67,9 +77,10 @@ _WANTED = {
 class Transport(BaseAdapter):
     """Carries requests' prepared requests; one thread, any number of them at a time.
 
-    `submit` is for those who must not wait, `exchange` and requests' own `send` for those who may. Answers are genuine
-    `requests.Response` values whose content has been read and decoded. No redirect is followed, no netrc is read and
-    no cookie is kept. Raises CaBundleError at construction, where the CA bundle is chosen.
+    `submit` and `download` are for those who must not wait, `exchange`, `fetch` and requests' own `send` for those who
+    may. Answers are genuine `requests.Response` values whose content has been read and decoded. No redirect is followed
+    save by downloads, no netrc is read and no cookie is kept. Raises CaBundleError at construction, where the CA bundle
+    is chosen.
 
     `max_body` is the limit of `send`, in decoded bytes; `max_buffered` is what all bodies under way, and all answers
     that whoever asked still has, may hold together, save small ones.
@@ -83,10 +94,11 @@ class Transport(BaseAdapter):
         max_buffered: int = 64 * 2**20,
     ) -> None:
         super().__init__()
+        self._environment = environment
         self._ca_bundle = ca_bundle(environment)
         self._max_body = max_body
         self._buffered = Buffered(max_buffered)
-        self._pending: deque[Job] = deque()
+        self._pending: deque[Job | Hop] = deque()
         self._calls: deque[Callable[[], None]] = deque()
         self._waiting: set[SimpleQueue[Answer]] = set()
         self._thread = threading.Thread(target=self._run, name="transport", daemon=True)
@@ -104,8 +116,8 @@ class Transport(BaseAdapter):
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._bell, select.EPOLLIN)
         self._timer: float | None = None
-        self._running: dict[pycurl.Curl, Exchange] = {}
-        self._idle: list[Exchange] = []
+        self._running: dict[pycurl.Curl, Carrier] = {}
+        self._idle: list[Carrier] = []
         self._fault: Exception | None = None
 
     # --- for any thread ------------------------------------------------------------------------------------------
@@ -120,14 +132,13 @@ class Transport(BaseAdapter):
         self._thread.start()
 
     def close(self) -> None:
-        """Abandon what is under way (those who `submit` hear nothing more) and end the thread. May be called again.
+        """Abandon what is under way (those who do not wait hear nothing more) and end the thread. May be called again.
 
-        Does not wait for a DNS server that never answers: the thread then ends by itself, or with the process.
+        Does not wait for a DNS server that never answers, nor for a sink that does not return for 2 s: the thread then
+        ends by itself, or with the process. Otherwise no sink is called any more.
         """
         self._closed = True
         self._ring()
-        for answers in list(self._waiting):
-            answers.put(TransportError(Kind.CLOSED, "the transport was closed"))
         if self._thread.ident is None:
             self._dispose()
         elif self._thread is not threading.current_thread():
@@ -139,10 +150,29 @@ class Transport(BaseAdapter):
         `timeout` is in seconds and for everything, DNS to last byte; `max_body` is in decoded bytes. `done` is called
         once, in the transport's thread, and must be quick. It is not called any more once the transport is closed.
         """
-        self._pending.append(Job(request, timeout, max_body, done))
-        self._ring()
-        if self._failed:  # nobody else will
-            self._refuse_pending()
+        self._submit(Job(request, timeout, max_body, done))
+
+    def download(
+        self, request: requests.PreparedRequest, *, sink: Sink, guard: Guard, limits: Limits, done: Done
+    ) -> None:
+        """Give a file to the sink; returns at once, may be called from any thread.
+
+        The request is a GET; with `Range: bytes=N-` (and `If-Range`) it is for the rest of a file. Up to five redirects
+        are followed, each within the guard, and to another origin without any header that could be a secret.
+
+        `done` is called as that of `submit`. A Response is the last answer: with a 2xx status, the sink has all of its
+        body and `content` is empty; with another, the sink has nothing, and `content` is what its body begins with
+        (4 KiB). A file that is cut short is a TransportError as every other failure is, and the sink has what came of
+        it. What follows the end of an answer, where its own headers set it, is not part of it.
+
+        Bodies are the file's own bytes. A server that compresses all the same (gzip) is put up with, but cannot be
+        asked for the rest of such a file.
+
+        Through a proxy, the guard sees no address: it refuses what a name gives away (`localhost`, `10.0.0.1`), and
+        where the others lead is for the proxy to judge.
+        """
+        deadline = time.monotonic() + limits.timeout
+        Following(Hop(request, sink, guard, limits, deadline, self._environment, done), self._submit).go_on()
 
     def call(self, call: Callable[[], None]) -> None:
         """Have something quick, which raises nothing, called in the transport's thread; returns at once."""
@@ -151,6 +181,16 @@ class Transport(BaseAdapter):
 
     def exchange(self, request: requests.PreparedRequest, *, timeout: float, max_body: int) -> Answer:
         """Carry an exchange and wait for what comes of it; as `submit`, but not for the transport's own thread."""
+        return self._wait(lambda done: self.submit(request, timeout=timeout, max_body=max_body, done=done))
+
+    def fetch(self, request: requests.PreparedRequest, *, sink: Sink, guard: Guard, limits: Limits) -> Answer:
+        """Download a file and wait for what comes of it; as `download`, but not for the transport's own thread.
+
+        The sink is not called any more once this returns, whatever it returns.
+        """
+        return self._wait(lambda done: self.download(request, sink=sink, guard=guard, limits=limits, done=done))
+
+    def _wait(self, submit: Callable[[Done], None]) -> Answer:
         if self._thread is threading.current_thread():
             raise RuntimeError("the transport's thread would wait for itself")
         answers: SimpleQueue[Answer] = SimpleQueue()
@@ -158,10 +198,16 @@ class Transport(BaseAdapter):
         try:
             if self._closed or self._thread.ident is None:
                 return TransportError(Kind.CLOSED, "the transport is not running")
-            self.submit(request, timeout=timeout, max_body=max_body, done=answers.put)
+            submit(answers.put)
             return answers.get()
         finally:
             self._waiting.discard(answers)
+
+    def _submit(self, job: Job | Hop) -> None:
+        self._pending.append(job)
+        self._ring()
+        if self._failed:  # nobody else will
+            self._refuse_pending()
 
     def send(
         self,
@@ -204,9 +250,12 @@ class Transport(BaseAdapter):
         except Exception:  # noqa: BLE001 - our own mistake: everyone who waits is told, and `alive` says so
             fatal_mistake(logger, "the transport stops")
             self._failed = True
-            self._refuse([exchange.job for exchange in self._running.values() if exchange.job is not None])
+            self._refuse([carrier.job for carrier in self._running.values() if carrier.job is not None])
             self._refuse_pending()
         finally:
+            # Here rather than in `close`: whoever waited for a download may close the file when told.
+            for answers in list(self._waiting):
+                answers.put(TransportError(Kind.CLOSED, "the transport was closed"))
             self._dispose()
 
     def _loop(self) -> None:
@@ -236,15 +285,20 @@ class Transport(BaseAdapter):
     def _start_pending(self) -> None:
         for _ in range(min(len(self._pending), _STARTED_AT_ONCE)):
             job = self._pending.popleft()
-            exchange = self._idle.pop() if self._idle else Exchange(self._ca_bundle, self._buffered)
+            carrier = self._carrier(job)
             try:
-                exchange.begin(job)
-                self._multi.add_handle(exchange.handle)
+                carrier.begin(job)
+                self._multi.add_handle(carrier.handle)
             except Exception as error:  # noqa: BLE001 - one odd request must not cost the others their answers
-                exchange.handle.close()
+                carrier.handle.close()
                 self._tell(job, cannot_be_sent(error))
             else:
-                self._running[exchange.handle] = exchange
+                self._running[carrier.handle] = carrier
+
+    def _carrier(self, job: Job | Hop) -> Carrier:
+        if isinstance(job, Hop):
+            return Download(self._ca_bundle)
+        return self._idle.pop() if self._idle else Exchange(self._ca_bundle, self._buffered)
 
     def _finish(self) -> None:
         """Hand over every answer that is complete, and every failure."""
@@ -255,23 +309,23 @@ class Transport(BaseAdapter):
             self._end(handle, code, message)
 
     def _end(self, handle: pycurl.Curl, code: int, message: str) -> None:
-        exchange = self._running[handle]
+        carrier = self._running[handle]
         self._multi.remove_handle(handle)
-        job, answer = exchange.end(code, message)
+        job, answer = carrier.end(code, message)
         del self._running[handle]
-        if exchange.reusable and len(self._idle) < _HANDLES_KEPT:
-            self._idle.append(exchange)
+        if carrier.reusable and len(self._idle) < _HANDLES_KEPT:
+            self._idle.append(carrier)
         else:
             handle.close()
         self._tell(job, answer)
 
-    def _tell(self, job: Job, answer: Answer) -> None:
+    def _tell(self, job: Job | Hop, answer: Answer) -> None:
         try:
             job.done(answer)
         except Exception:  # noqa: BLE001 - the mistake of one who asked must not cost the others their answers
             mistake(logger, "an answer is not taken")
 
-    def _refuse(self, jobs: list[Job]) -> None:
+    def _refuse(self, jobs: list[Job | Hop]) -> None:
         for job in jobs:
             self._tell(job, TransportError(Kind.CLOSED, "the transport stopped by a mistake of ours"))
 
@@ -286,8 +340,8 @@ class Transport(BaseAdapter):
             if self._disposed:
                 return
             self._disposed = True  # nobody rings from here on
-        for exchange in (*self._running.values(), *self._idle):
-            exchange.handle.close()
+        for carrier in (*self._running.values(), *self._idle):
+            carrier.handle.close()
         self._running.clear()
         self._idle.clear()
         self._multi.close()

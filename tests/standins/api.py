@@ -63,6 +63,10 @@ class Connection:
         while await self._reader.read(65536):
             pass
 
+    def sever(self) -> None:
+        """End the connection in good order, without the goodbye that TLS has of its own."""
+        self._writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
     def reset(self) -> None:
         """End the connection without a word: what was not sent yet never is."""
         plain_socket = self._writer.get_extra_info("socket")
