@@ -225,12 +225,14 @@ def test_a_part_of_another_version_is_not_taken(
 
 def test_a_part_in_chunks_is_counted_too(transport: Transport, files: FileStandIn, url: str) -> None:
     head = b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 5-9/10\r\nTransfer-Encoding: chunked\r\n\r\n"
-    for chunks, error in (
-        (b"4\r\n6789\r\n", "truncated: 1 bytes are missing"),
-        (b"6\r\n67890!\r\n", "not HTTP: 1 bytes more than the file has"),
+    for chunks, error, kept in (
+        (b"4\r\n6789\r\n", "truncated: 1 bytes are missing", b"123456789"),
+        (b"6\r\n67890!\r\n", "not HTTP: more bytes than the file has", b"12345"),
     ):
         files.script(NAME, [play.sends(head + chunks + b"0\r\n\r\n")])
-        assert failed(resume(transport, url, MemorySink(b"12345"))).reason == error
+        sink = MemorySink(b"12345")
+        assert failed(resume(transport, url, sink)).reason == error
+        assert sink.data == kept
     files.script(NAME, [play.sends(head + b"5\r\n67890\r\n0\r\n\r\n")])
     sink = MemorySink(b"12345")
     whole(resume(transport, url, sink))

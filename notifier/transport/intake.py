@@ -74,6 +74,8 @@ class Intake:
         self._held = 0
         self._size += len(data)
         self._limit(self._size)
+        if self._head.total is not None and self._size > self._head.total:
+            raise TransportError(Kind.MALFORMED, "not HTTP: more bytes than the file has")
         if data:
             try:
                 self._sink.write(data)
@@ -83,11 +85,8 @@ class Intake:
     def finish(self) -> None:
         """Flush; the body has come to its end, by its framing. Whether that is the end of the file is told here."""
         self.flush()
-        missing = 0 if self._head.total is None else self._head.total - self._size
-        if missing > 0:
-            raise TransportError(Kind.BROKEN, f"truncated: {missing} bytes are missing")
-        if missing < 0:
-            raise TransportError(Kind.MALFORMED, f"not HTTP: {-missing} bytes more than the file has")
+        if self._head.total is not None and self._size < self._head.total:
+            raise TransportError(Kind.BROKEN, f"truncated: {self._head.total - self._size} bytes are missing")
         if self._gunzip is not None and not self._gunzip.whole:
             raise TransportError(Kind.BROKEN, "truncated: what is compressed has no end")
 
