@@ -101,6 +101,8 @@ class Transport(BaseAdapter):
         self._pending: deque[Job | Hop] = deque()
         self._calls: deque[Callable[[], None]] = deque()
         self._waiting: set[SimpleQueue[Answer]] = set()
+        self._fetching: set[SimpleQueue[Answer]] = set()
+        """Likewise, but with a sink: they are told by the thread, when it is done with that."""
         self._thread = threading.Thread(target=self._run, name="transport", daemon=True)
         self._lock = threading.Lock()
         """Held only to ring the bell, and to put it away."""
@@ -139,6 +141,7 @@ class Transport(BaseAdapter):
         """
         self._closed = True
         self._ring()
+        self._tell_of_the_end(self._waiting)
         if self._thread.ident is None:
             self._dispose()
         elif self._thread is not threading.current_thread():
@@ -181,27 +184,36 @@ class Transport(BaseAdapter):
 
     def exchange(self, request: requests.PreparedRequest, *, timeout: float, max_body: int) -> Answer:
         """Carry an exchange and wait for what comes of it; as `submit`, but not for the transport's own thread."""
-        return self._wait(lambda done: self.submit(request, timeout=timeout, max_body=max_body, done=done))
+        return self._wait(
+            self._waiting, lambda done: self.submit(request, timeout=timeout, max_body=max_body, done=done)
+        )
 
     def fetch(self, request: requests.PreparedRequest, *, sink: Sink, guard: Guard, limits: Limits) -> Answer:
         """Download a file and wait for what comes of it; as `download`, but not for the transport's own thread.
 
         The sink is not called any more once this returns, whatever it returns.
         """
-        return self._wait(lambda done: self.download(request, sink=sink, guard=guard, limits=limits, done=done))
+        return self._wait(
+            self._fetching,
+            lambda done: self.download(request, sink=sink, guard=guard, limits=limits, done=done),
+        )
 
-    def _wait(self, submit: Callable[[Done], None]) -> Answer:
+    def _wait(self, waiting: set[SimpleQueue[Answer]], submit: Callable[[Done], None]) -> Answer:
         if self._thread is threading.current_thread():
             raise RuntimeError("the transport's thread would wait for itself")
         answers: SimpleQueue[Answer] = SimpleQueue()
-        self._waiting.add(answers)
+        waiting.add(answers)
         try:
             if self._closed or self._thread.ident is None:
                 return TransportError(Kind.CLOSED, "the transport is not running")
             submit(answers.put)
             return answers.get()
         finally:
-            self._waiting.discard(answers)
+            waiting.discard(answers)
+
+    def _tell_of_the_end(self, waiting: set[SimpleQueue[Answer]]) -> None:
+        for answers in list(waiting):
+            answers.put(TransportError(Kind.CLOSED, "the transport was closed"))
 
     def _submit(self, job: Job | Hop) -> None:
         self._pending.append(job)
@@ -253,9 +265,7 @@ class Transport(BaseAdapter):
             self._refuse([carrier.job for carrier in self._running.values() if carrier.job is not None])
             self._refuse_pending()
         finally:
-            # Here rather than in `close`: whoever waited for a download may close the file when told.
-            for answers in list(self._waiting):
-                answers.put(TransportError(Kind.CLOSED, "the transport was closed"))
+            self._tell_of_the_end(self._fetching)
             self._dispose()
 
     def _loop(self) -> None:
