@@ -333,6 +333,15 @@ def test_a_proxy_of_the_process_is_not_used_where_the_environment_has_none(
     assert proxy.heads == []
 
 
+def test_an_exception_of_the_process_is_none_where_the_environment_has_none(
+    proxy: Proxy, files: FileStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past the proxy, there would be nobody to look at the address."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    assert isinstance(by_proxy(proxy, files.url(NAME), ANYWHERE), requests.Response)
+    assert (len(proxy.heads), files.connections) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("url", "environment", "expected"),
     [
