@@ -140,8 +140,7 @@ class Download(Carrier):
     def _take_header(self, line: bytes) -> int | None:
         if super()._take_header(line) == 0:
             return 0
-        begun = self._settled or self._intake is not None  # what comes now are trailers
-        if begun or line not in (b"\r\n", b"\n"):
+        if line not in (b"\r\n", b"\n"):  # which follows a head, and no trailers
             return None
         try:
             return None if self._goes_on() else 0
