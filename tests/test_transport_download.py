@@ -313,6 +313,15 @@ def test_a_file_that_comes_compressed_all_the_same_is_unpacked(
     assert (sink.head.total, sink.head.validator) == (None, None), "there is no going on in the middle of it"
 
 
+def test_what_is_small_only_when_packed_comes_in_blocks_as_well(
+    transport: Transport, files: FileStandIn, url: str
+) -> None:
+    files.script(NAME, [packed(gzip.compress(bytes(40 * MIB)))])
+    sink = MemorySink()
+    whole(fetch(transport, url, sink))
+    assert (len(sink.data), max(sink.blocks) < MIB) == (40 * MIB, True)
+
+
 def packed(body: bytes, encoding: str = "gzip", status: int = 200, **headers: str) -> play.Play:
     return play.status(status, body, Content_Encoding=encoding, **headers)
 
@@ -328,7 +337,7 @@ def packed(body: bytes, encoding: str = "gzip", status: int = 200, **headers: st
         (packed(CONTENT, "br"), Kind.MALFORMED),
         (packed(CONTENT, "gzip, gzip"), Kind.MALFORMED),
         (packed(gzip.compress(bytes(65 * MIB))), Kind.TOO_LARGE),
-        (packed(b"67890", status=206, Content_Range="bytes 5-9/10"), Kind.MALFORMED),
+        (packed(gzip.compress(b"67890"), status=206, Content_Range="bytes 5-9/10"), Kind.MALFORMED),
     ],
 )
 def test_what_is_packed_badly_is_a_failure(

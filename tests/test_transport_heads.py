@@ -52,6 +52,33 @@ def test_the_length_is_that_of_the_file(headers: dict[str, str], expected: int |
     assert read_head(200, CaseInsensitiveDict(headers), {}).total == expected
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["bytes 5-9/10", "Bytes 5-9/10", "bytes  5-9/10 ", "bytes 5-5/6"],
+)
+def test_a_part_is_the_rest_of_the_file(value: str) -> None:
+    head = read_head(206, CaseInsensitiveDict({"Content-Range": value}), {"Range": "bytes=5-"})
+    assert (head.offset, head.total) == (5, int(value.split("/")[1]))
+
+
+@pytest.mark.parametrize(
+    ("headers", "asked"),
+    [
+        ({"Content-Range": "bytes 5-8/10"}, "bytes=5-"),
+        ({"Content-Range": "bytes 5-4/5"}, "bytes=5-"),
+        ({"Content-Range": "bytes 6-9/10"}, "bytes=5-"),
+        ({"Content-Range": "bytes 5-9/10"}, None),
+        ({"Content-Range": "bytes 5-9/*"}, "bytes=5-"),
+        ({"Content-Range": "bytes 5-9/10", "Content-Length": "6"}, "bytes=5-"),
+        ({"Content-Range": "bytes 5-9/10", "Content-Encoding": "gzip"}, "bytes=5-"),
+        ({}, "bytes=5-"),
+    ],
+)
+def test_a_part_that_is_anything_else_is_refused(headers: dict[str, str], asked: str | None) -> None:
+    with pytest.raises(ValueError, match="part of"):
+        read_head(206, CaseInsensitiveDict(headers), {} if asked is None else {"Range": asked})
+
+
 NAMES = ["ETag", "Last-Modified", "Date", "Content-Length", "Content-Range", "Content-Encoding", "Accept-Ranges"]
 
 

@@ -67,12 +67,13 @@ def _part(
     headers: CaseInsensitiveDict[str], request: Mapping[str, str | bytes], encoding: str, length: int | None
 ) -> tuple[int, int]:
     """The offset of a 206's body and the file's length."""
-    asked = asked_from(request)
+    if encoding:
+        raise ValueError("a part of a compressed file")
     found = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
-    if asked is None or found is None or encoding:
-        raise ValueError("a part of a file that was not asked for")
+    if found is None:
+        raise ValueError("a part of the file, without a word on which")
     first, last, total = (int(number) for number in found.groups())
-    if first != asked or last + 1 != total or first > last or length not in (None, total - first):
+    if first != asked_from(request) or last + 1 != total or first > last or length not in (None, total - first):
         raise ValueError("another part of the file than was asked for")
     validator = request.get("If-Range")
     name = "ETag" if str(validator).startswith('"') else "Last-Modified"
