@@ -28,7 +28,7 @@ _CARRIED = frozenset({"accept", "accept-language", "if-range", "range", "user-ag
 """Headers that are sent on to another origin. Any other could be a secret, as Authorization always is."""
 _SHORT_BODY = 4096
 """Bytes that are kept of an answer that is not the file: they may say why."""
-_BUFFER = 2**20
+_BUFFER = 2 * 2**20
 """Bytes that libcurl reads at once, at most. With 256 KiB, a network faster than this machine takes it a fifth more."""
 
 
