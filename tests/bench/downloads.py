@@ -6,6 +6,8 @@ Both take turns in one process, each first in every other pair, so that whatever
 server is a process of its own: over plain HTTP it has the kernel send from memory (sendfile), over TLS it encrypts the
 same block again and again. That it is not what is measured is seen from a third reader, `bare`, which reads as fast as
 a socket can be read in Python and throws everything away: where it is hardly faster, the table says `server-bound`.
+
+Memory is the most that any download held on top of what the first one, which is not counted, had left to the process.
 """
 
 from __future__ import annotations
