@@ -201,6 +201,19 @@ class Config:
 # --- what a poll saw -------------------------------------------------------------------------------------------------
 
 
+class Asset(NamedTuple):
+    """A file in an output: where it can be fetched, or the file itself."""
+
+    url: str
+    """An http(s) URL with a host and without a fragment, or a whole `data:` URI, of which only the beginning was read.
+    May hold credentials and a signed query."""
+
+    @property
+    def is_inline(self) -> bool:
+        """Whether it is a `data:` URI."""
+        return self.url[:5].lower() == "data:"
+
+
 @dataclass(frozen=True, slots=True)
 class Observation:
     """What one answer said about the prediction, normalised. Text is sanitised (no control characters or lone
@@ -213,6 +226,8 @@ class Observation:
     has_output: bool = False
     output: tuple[str, ...] = ()
     """The http(s) links in the output, in order, without repeats. May be empty although there is output (text)."""
+    assets: tuple[Asset, ...] = field(default=(), repr=False, compare=False)
+    """The files in the output, in order, without repeats: the same output once more, neither sanitised nor cut."""
     text: str | None = None
     """The beginning of an output that is text. Never a `data:` URI."""
     data_removed: bool = False

@@ -16,9 +16,10 @@ import requests
 
 from notifier.model import FINAL, FailedPoll, Failure, JSONObject, Observation, Secret, Status
 from notifier.poll.body import EMPTY, NOT_JSON, UnreadableError, as_object, parse
-from notifier.poll.prediction import is_link, is_nothing, observe, status_text
+from notifier.poll.prediction import is_nothing, observe, status_text
 from notifier.poll.text import is_data, one_line, readable
 from notifier.poll.times import retry_after
+from notifier.poll.walk import is_link
 from notifier.transport import Kind, TransportError
 
 _TASK_STATUSES = {

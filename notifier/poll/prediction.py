@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
 from notifier.model import JSONObject, Observation, Status
 from notifier.poll.text import clean, cut, is_data, one_line, quotable, readable, without_data
 from notifier.poll.times import finite, timestamp
+from notifier.poll.walk import is_link, walk
 
 MAX_STATUS = 64
 MAX_TEXT = 1000
-MAX_LINKS = 200
-MAX_LINK = 8192
 MAX_METRICS = 20
 MAX_LOG_LINES = 20
 MAX_LOGS = 2000
-_MAX_DEPTH = 32
-_MAX_VALUES = 50_000
-"""Values of an output that are looked at for links: an embedding has more, and no links in it."""
 
-_LINK = re.compile(r"https?://[^\s/?#\"'<>\\][^\s\"'<>\\]*", re.I)
 _KNOWN = frozenset(status.value for status in Status)
 
 
@@ -40,13 +34,14 @@ def observe(status: str, levels: Sequence[JSONObject], *, output: Any, error: An
 
     The levels are the prediction, and the task around it if there is one (whose times have other names).
     """
-    links, text = read_output(output)
+    found = walk(output)
     return Observation(
         status=status,
         error=readable(error),
         has_output=not is_nothing(output),
-        output=links,
-        text=text,
+        output=found.links,
+        assets=found.assets,
+        text=_readable_output(output),
         data_removed=any(level.get("data_removed") is True for level in levels),
         created_at=_first_time(levels, "created_at", "submit_time"),
         started_at=_first_time(levels, "started_at", "start_time"),
@@ -54,7 +49,7 @@ def observe(status: str, levels: Sequence[JSONObject], *, output: Any, error: An
         deadline=_first_time(levels, "deadline"),
         metrics=_metrics(_first(levels, "metrics")),
         logs=last_lines(_first(levels, "logs")),
-        remark=remark,
+        remark="; ".join(filter(None, (remark, found.remark))) or None,
     )
 
 
@@ -63,58 +58,19 @@ def is_nothing(value: Any) -> bool:
     return value is None or value in ("", [], {})
 
 
-def is_link(text: str) -> bool:
-    """Whether the whole text is an http(s) URL."""
-    return len(text) <= MAX_LINK and _LINK.fullmatch(text) is not None and clean(text) == text
-
-
-def read_output(output: Any) -> tuple[tuple[str, ...], str | None]:
-    """The links in an output, in order and without repeats, and the beginning of the text that it is.
+def _readable_output(output: Any) -> str | None:
+    """The beginning of the text that an output is, if it is.
 
     Text is a string that is neither a link nor a `data:` URI, a list of such strings (the tokens of a language model,
     which belong together), or a number.
     """
-    if is_nothing(output):
-        return (), None
+    if is_nothing(output) or isinstance(output, dict):
+        return None
     if isinstance(output, str):
-        link = output.strip()
-        if is_link(link):
-            return (link,), None
-        return (), _text([output])
+        return _text([output])
     if isinstance(output, list):
-        links = _links(output)
-        return links, _text(item for item in output if isinstance(item, str))
-    if isinstance(output, dict):
-        return _links(output), None
-    return (), readable(output, MAX_TEXT) or str(output).lower()  # a number or a truth
-
-
-def _links(output: Any) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for value in _strings(output):
-        link = value.strip()
-        if is_link(link):
-            found[link] = None
-            if len(found) == MAX_LINKS:
-                break
-    return tuple(found)
-
-
-def _strings(output: Any) -> Iterator[str]:
-    """All strings in a JSON value, in the order in which they are written; not deeper nor more than is sensible."""
-    waiting = [iter((output,))]
-    for _ in range(_MAX_VALUES):
-        while waiting:
-            value = next(waiting[-1], waiting)  # `waiting` itself: nothing more at this level
-            if value is not waiting:
-                break
-            waiting.pop()
-        else:
-            return
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, dict | list) and len(waiting) < _MAX_DEPTH:
-            waiting.append(iter(value.values() if isinstance(value, dict) else value))
+        return _text(item for item in output if isinstance(item, str))
+    return readable(output, MAX_TEXT) or str(output).lower()  # a number or a truth
 
 
 def _text(parts: Iterable[str]) -> str | None:
