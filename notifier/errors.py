@@ -98,3 +98,11 @@ class DeliveryError(Exception):
         if self.gone:
             return f"{self.reason} (the address is gone: a new one is needed)"
         return f"{self.reason} (it may have arrived)" if self.maybe_arrived else self.reason
+
+
+class DataUriError(Exception):
+    """A `data:` URI holds no file; `reason` says why, without quoting it. Trying again will not help."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
