@@ -1,8 +1,13 @@
 """Files of outputs, kept before they vanish: what they are called, where they stand, and what is noted beside them."""
 
 from notifier.outputs.data_uri import Inline, decode
+from notifier.outputs.names import Folder, file_name, folder_of, source_of
 
 __all__ = [
+    "Folder",
     "Inline",
     "decode",
+    "file_name",
+    "folder_of",
+    "source_of",
 ]
