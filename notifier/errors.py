@@ -1,7 +1,7 @@
 """The errors a person can be told about, told apart by who can help.
 
-Whoever edits the configuration is helped by a ConfigError, whoever runs the machine by a StoreError or an
-AlreadyRunningError, whoever owns a channel by a DeliveryError. Everything else that goes wrong is our own mistake
+Whoever edits the configuration is helped by a ConfigError, whoever runs the machine by a StoreError, a PlaceError
+or an AlreadyRunningError, whoever owns a channel by a DeliveryError. Everything else that goes wrong is our own mistake
 and stays loud.
 """
 
@@ -59,6 +59,16 @@ class StoreError(NotifierError):
 
 class StoreWriteError(StoreError):
     """A change could not be written (disk full, read-only, locked for too long); trying again later may work."""
+
+
+class PlaceError(NotifierError):
+    """Outputs cannot be kept where they should be; the text names the place, what was found and the way out."""
+
+    exit_code = 73
+
+
+class PlaceFullError(PlaceError):
+    """There is no room left for them; trying again later may work."""
 
 
 class AlreadyRunningError(NotifierError):
