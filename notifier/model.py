@@ -392,6 +392,16 @@ class Delivery:
     last_error: str | None = None
 
 
+class FileState(StrEnum):
+    """What became of a file of an output."""
+
+    WAITING = "waiting"
+    SAVED = "saved"
+    LOST = "lost"
+    REMOVED = "removed"
+    """It was kept, for as long as the configuration says."""
+
+
 class IncidentKind(StrEnum):
     """Whose trouble an incident is."""
 
