@@ -50,6 +50,8 @@ class Event(StrEnum):
     RECOVERED = "recovered"
     LOST = "lost"
     LET_GO = "let_go"
+    SAVED = "saved"
+    SAVE_FAILED = "save_failed"
     INCIDENT = "incident"
     INCIDENT_OVER = "incident_over"
     GIVEN_UP = "given_up"
@@ -132,6 +134,28 @@ class Channel:
     incident_after: float = 600.0
     title: str | None = None
     body: str | None = None
+    attach: bool = False
+    """Whether its messages carry the files of outputs that were kept."""
+    attach_max: int = 5 * 2**20
+    """Bytes that all files of one message may have together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where files of outputs are kept, and which (`outputs`)."""
+
+    directory: str
+    """An absolute path, or the URL of an object store: `s3://bucket/prefix`, `gs://...`, `az://...`."""
+    max_size: int = 2 * 2**30
+    """Bytes of one file at most."""
+    keep: float | None = None
+    """Seconds for which a file is kept; None for ever."""
+    hosts: tuple[str, ...] = ()
+    """The hosts that files may come from, with their subdomains, in lower case; none given: any."""
+    allow_private: bool = False
+    """Whether files may come from private addresses, and over http."""
+    min_free: int = 2**30
+    """Bytes that must stay free on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +190,8 @@ class Rules:
     unreachable_after: float = 120.0
     lost_after: float = 120.0
     settle: float = 600.0
+    save: bool = False
+    """Whether the files of the output are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +216,7 @@ class Config:
     store: str
     http: Http | None = None
     heartbeat: Heartbeat | None = None
+    outputs: Outputs | None = None
     include: tuple[str, ...] = ()
     """The patterns of more watchlists, relative to the folder of `path`: files that come to match them are read too."""
     warnings: tuple[str, ...] = ()
@@ -316,6 +343,47 @@ class State:
     """How many notices were made: makes their ids."""
 
 
+class FileState(StrEnum):
+    """What became of a file of an output."""
+
+    WAITING = "waiting"
+    SAVED = "saved"
+    LOST = "lost"
+    REMOVED = "removed"
+    """It was kept, for as long as the configuration says."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of an output that is kept, or is to be."""
+
+    key: Key
+    number: int
+    """Its place in the output, counted from 0: part of its name, and never another file's of the same prediction."""
+    source: str
+    """Where it is from, as it may be shown: without credentials and query; of a `data:` URI its type alone."""
+    url: str | None = field(default=None, repr=False)
+    """Where it can be fetched, or the whole `data:` URI; None once it is over."""
+    state: FileState = FileState.WAITING
+    name: str | None = None
+    """What it is called; None as long as that hangs on an answer."""
+    place: str | None = None
+    """Where people find it, a path or a URL, once it is saved."""
+    size: int | None = None
+    sha256: str | None = None
+    content_type: str | None = None
+    validator: str | None = None
+    """What the rest of the very same file is asked for with (`If-Range`)."""
+    attempts: int = 0
+    last_error: str | None = None
+    created_at: float = 0.0
+    due_at: float = 0.0
+    expires_at: float | None = None
+    """When it is given up if it has not been fetched by then; None for a `data:` URI, which is here already."""
+    ended_at: float | None = None
+    """When it was saved, lost or removed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
     """Something happened that is worth telling: facts, not text."""
@@ -354,6 +422,9 @@ class Notice:
     """Tries, or watches, where it applies."""
     ends: tuple[str, ...] = ()
     """The troubles that `recovered` ends."""
+    files: tuple[File, ...] = ()
+    """The files of the output, as they are when the notice is read from the store: no fact of its own, and not recorded
+    with it."""
 
 
 class Address(NamedTuple):
@@ -364,11 +435,21 @@ class Address(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that goes with a message."""
+
+    name: str
+    content_type: str | None
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """The words of one message, ready to be sent as plain text."""
 
     title: str
     body: str
+    attachments: tuple[Attachment, ...] = ()
 
 
 class DeliveryState(StrEnum):
@@ -392,16 +473,6 @@ class Delivery:
     last_error: str | None = None
 
 
-class FileState(StrEnum):
-    """What became of a file of an output."""
-
-    WAITING = "waiting"
-    SAVED = "saved"
-    LOST = "lost"
-    REMOVED = "removed"
-    """It was kept, for as long as the configuration says."""
-
-
 class IncidentKind(StrEnum):
     """Whose trouble an incident is."""
 
@@ -410,6 +481,7 @@ class IncidentKind(StrEnum):
     CONFIG = "config"
     STORE = "store"
     NETWORK = "network"
+    OUTPUTS = "outputs"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ INCIDENT_NAMES = {
     IncidentKind.CONFIG: "configuration",
     IncidentKind.STORE: "store",
     IncidentKind.NETWORK: "network of",
+    IncidentKind.OUTPUTS: "outputs in",
 }
 
 

@@ -35,6 +35,8 @@ _EVENT_SIGNS = {
     Event.RECOVERED: "💚",
     Event.LOST: "🔍",
     Event.LET_GO: "👋",
+    Event.SAVED: "💾",
+    Event.SAVE_FAILED: "📭",
     Event.INCIDENT: "🚨",
     Event.INCIDENT_OVER: "🟢",
     Event.GIVEN_UP: "📪",

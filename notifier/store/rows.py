@@ -261,7 +261,7 @@ NOTICE_PARAMETERS = ("number", *NOTICE_COLUMNS)
 _FACTS: Mapping[str, Any] = {
     field.name: field.default_factory() if field.default_factory is not MISSING else field.default
     for field in fields(Notice)
-    if field.name not in {*NOTICE_COLUMNS, "key"}
+    if field.name not in {*NOTICE_COLUMNS, "key", "files"}
 }
 """The fields of a Notice that have no column, and what each is by default."""
 
