@@ -22,7 +22,6 @@ from notifier.outputs.names import (
     is_file_name,
     is_folder,
     part_name,
-    source_of,
 )
 
 HOST = "https://a.example"
@@ -236,28 +235,3 @@ def test_no_other_key_has_a_folder(key: tuple[str, str]) -> None:
 )
 def test_folders_from_elsewhere_are_refused(folder: tuple[str, str]) -> None:
     assert not is_folder(Folder(*folder))
-
-
-# --- sources -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("url", "source"),
-    [
-        (f"{HOST}/x/a.png?sig=secret#f", f"{HOST}/x/a.png"),
-        ("https://user:secret@a.example:8443/x", "https://a.example:8443/x"),
-        ("https://us@er:secret@[::1]/x", "https://[::1]/x"),
-        ("HTTPS://A.example", "https://A.example"),
-        ("data:image/png;base64,secret", "data:image/png"),
-        ("DATA:;base64,secret", "data:"),
-        ("https://[secret", ""),
-    ],
-)
-def test_a_source_holds_no_secret(url: str, source: str) -> None:
-    assert source_of(url) == source
-
-
-@given(st.text())
-def test_a_source_can_be_told_of_any_text(text: str) -> None:
-    source_of(text)
-    source_of(f"https://{text}")

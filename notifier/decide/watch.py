@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
 
+from notifier.decide.links import LINK_LIFE, is_short_lived
 from notifier.decide.notices import notice_id
 from notifier.model import FINAL, Event, FailedPoll, Failure, FirstSight, Notice, Observation, State, Status, Watch
 
@@ -14,8 +14,6 @@ SMALL_ACCOUNT = 3
 """An account of fewer watches than this cannot tell its own trouble from a watch's by comparing."""
 MOST_UNKNOWN = 20
 """So many statuses that nobody knows are told of one watch: an API that counts percents in them would never end."""
-LINK_LIFE = 3600.0
-"""Seconds that output files of an API prediction live after completion (replicate.com, topics/data-retention)."""
 
 STATUSES = frozenset(Status)
 _BASELINE_STATUSES = frozenset({Status.STARTING, Status.PROCESSING})
@@ -302,15 +300,7 @@ def _took(seen: Observation) -> float | None:
 
 def _expires(seen: Observation, wall: float) -> float | None:
     """Until when the output links work, if their host is one known to delete them."""
-    hosts = (_host(link) for link in seen.output)
-    if not any(host == "replicate.delivery" or host.endswith(".replicate.delivery") for host in hosts):
+    if not any(map(is_short_lived, seen.output)):
         return None
     completed = wall if seen.completed_at is None else min(seen.completed_at, wall)
     return completed + LINK_LIFE
-
-
-def _host(link: str) -> str:
-    try:
-        return urlsplit(link).hostname or ""
-    except ValueError:  # a link may be any text that begins with http://, such as http://[
-        return ""

@@ -3,7 +3,7 @@
 from notifier.outputs.data_uri import Inline, decode
 from notifier.outputs.directory import LocalDirectory
 from notifier.outputs.manifest import Entry, Manifest, Manifests
-from notifier.outputs.names import Folder, file_name, folder_of, source_of
+from notifier.outputs.names import Folder, file_name, folder_of
 from notifier.outputs.places import Kept, Part, Place
 
 __all__ = [
@@ -19,5 +19,4 @@ __all__ = [
     "decode",
     "file_name",
     "folder_of",
-    "source_of",
 ]

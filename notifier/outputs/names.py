@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from notifier.model import Key
-from notifier.outputs.content_types import extension, media_type
+from notifier.outputs.content_types import extension
 
 MANIFEST = "manifest.json"
 MAX_NAME = 100
@@ -94,19 +94,6 @@ def is_file_name(name: str) -> bool:
     if len(name) > MAX_NAME or not re.fullmatch("[0-9]{3,9}", number):
         return False
     return file_name(int(number), quote(rest, safe="", errors="replace")) == name
-
-
-def source_of(url: str) -> str:
-    """Where a file is from, as it may be kept and shown: without credentials, query and fragment, of a `data:` URI
-    its type alone. The same for a link that was signed anew.
-    """
-    if url[:5].lower() == "data:":
-        return "data:" + media_type(url[5:500].partition(",")[0])
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return ""
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _prefix(number: int) -> str:

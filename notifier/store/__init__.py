@@ -3,7 +3,7 @@
     core.py     the Store: its methods, each one transaction
     opening.py  which file, may it be used
     files.py    who holds it, and what becomes of it meanwhile
-    watches.py, outbox.py, upkeep.py   the statements
+    watches.py, outbox.py, kept.py, upkeep.py   the statements
     rows.py     values in and out
     tables.py   the tables; migrations/ how they came to be
     sqlite.py   what another kind of database would need differently

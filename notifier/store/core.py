@@ -6,14 +6,26 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 from sqlalchemy import Connection, Engine
 
 from notifier.errors import StoreError, StoreWriteError
-from notifier.model import Address, Delivery, Event, Incident, IncidentKind, Key, Notice, State
-from notifier.store import files, opening, outbox, rows, sqlite, tables, upkeep, watches
+from notifier.model import (
+    Address,
+    Delivery,
+    Event,
+    File,
+    FileState,
+    Incident,
+    IncidentKind,
+    Key,
+    Notice,
+    State,
+)
+from notifier.store import files, kept, opening, outbox, rows, sqlite, tables, upkeep, watches
 
 
 class Store:
@@ -151,13 +163,16 @@ class Store:
             return watches.load(connection, now, keys)
 
     def record(self, changes: Sequence[rows.Change], now: float) -> list[Delivery]:
-        """Write what is known of these watches now, together with the notices owed for it.
+        """Write what is known of these watches now, together with the notices owed for it and the files to be fetched.
 
-        Returns the deliveries, due now, in the order of the changes and of the notices and addresses in each.
+        Returns the deliveries, due now unless they are held, in the order of the changes and of the notices and
+        addresses in each.
         """
         with self._write() as connection:
             watches.save(connection, ((change.key, change.state) for change in changes))
-            return outbox.add(connection, (owed for change in changes for owed in change.notices), now)
+            kept.note(connection, (file for change in changes for file in change.files))
+            owed = [(owed, change.held) for change in changes for owed in change.notices]
+            return outbox.add(connection, (each for each, _ in owed), now, (held for _, held in owed))
 
     def touch(self, polled: Iterable[rows.Polled], accounts: Iterable[rows.AccountRow] = ()) -> None:
         """Write when these watches were polled and how their polls fail, and nothing else of their states: what
@@ -198,10 +213,21 @@ class Store:
             with self._read() as connection:
                 readable, broken = outbox.waiting(connection, address, limit)
             if not broken:
-                return readable
+                return self._with_files(readable)
             with self._write() as connection:
                 for delivery, reason in broken.items():
                     outbox.mark_given_up(connection, [delivery], now, reason, attempted=False)
+
+    def _with_files(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """The same, each with what has become of its output's files by now."""
+        keys = {delivery.notice.key for delivery in deliveries if delivery.notice.has_output} - {None}
+        found = self.files([key for key in keys if key is not None]) if keys else {}
+        return [
+            replace(delivery, notice=replace(delivery.notice, files=found[delivery.notice.key]))
+            if delivery.notice.has_output and delivery.notice.key in found
+            else delivery
+            for delivery in deliveries
+        ]
 
     def waiting_addresses(self) -> dict[Address, int]:
         """Who has deliveries waiting, and how many."""
@@ -255,6 +281,69 @@ class Store:
         """
         with self._write() as connection:
             return outbox.put_back(connection, ids, now)
+
+    # --- files of outputs --------------------------------------------------------------------------------------------
+
+    def files(self, keys: Collection[Key] | None = None) -> dict[Key, tuple[File, ...]]:
+        """All files of these predictions, or of all, by their numbers; those that have none are left out. A `data:` URI
+        is not read.
+        """
+        with self._read() as connection:
+            return kept.of(connection, keys)
+
+    def files_of(self, prediction_id: str) -> dict[Key, tuple[File, ...]]:
+        """The same of one prediction, on any account."""
+        with self._read() as connection:
+            return kept.of_prediction(connection, prediction_id)
+
+    def due_files(self, now: float, limit: int) -> list[File]:
+        """Those that are to be fetched now, the one that has waited longest first, without their URLs."""
+        with self._read() as connection:
+            return kept.due(connection, now, limit)
+
+    def next_file_at(self, now: float) -> float | None:
+        """When the next file will be due that is not yet (steady); None if there is none."""
+        with self._read() as connection:
+            return kept.next_due_at(connection, now)
+
+    def waiting_file(self, file: File) -> File | None:
+        """All that is known of a file that is still to be fetched; None if it is not any more."""
+        with self._read() as connection:
+            return kept.waiting_file(connection, file)
+
+    def note_file_begun(self, file: File, validator: str) -> None:
+        """The file is on its way; its rest can be asked for with this `If-Range`."""
+        with self._write() as connection:
+            kept.note_begun(connection, file, validator)
+
+    def mark_file_failed(self, file: File, *, due_at: float, reason: str, counts: bool = True) -> None:
+        """The file could not be fetched; it is tried again at `due_at` (steady), with the validator that it has now.
+
+        `counts` is whether that was an attempt at it.
+        """
+        with self._write() as connection:
+            kept.mark_failed(connection, file, due_at=due_at, reason=reason, counts=counts)
+
+    def end_file(
+        self, file: File, tell: Callable[[Sequence[File]], Sequence[rows.Owed]], now: float
+    ) -> tuple[list[Delivery], list[Address]]:
+        """Note that a file is saved, lost or removed, together with the notices owed for it: `tell` gets all files of
+        the prediction, this one as it is now, and is to be quick. When none is on its way any more, what was held back
+        for them is due now.
+
+        Returns the new deliveries, and those for whom something is due that was held back.
+        """
+        with self._write() as connection:
+            kept.keep(connection, file)
+            files = kept.of(connection, [file.key])[file.key]
+            over = all(each.state is not FileState.WAITING for each in files)
+            released = kept.release(connection, file.key, now) if over else []
+            return outbox.add(connection, tell(files), now), released
+
+    def old_files(self, before: float, limit: int) -> list[File]:
+        """Some of the files that were saved before that time (steady), oldest first."""
+        with self._read() as connection:
+            return kept.past(connection, before, limit)
 
     # --- incidents and channels --------------------------------------------------------------------------------------
 
@@ -312,7 +401,8 @@ class Store:
             return outbox.history(connection, prediction_id, limit)
 
     def prune(self, now: float) -> rows.Pruned:
-        """Delete deliveries 90 days after their end, notices with them, and removed watches after 90 days.
+        """Delete deliveries 90 days after their end, notices with them, and after 90 days removed watches, and what is
+        known of files that are not kept (any more).
 
         Several short transactions, so that nobody waits long; what one has deleted stays deleted.
         """
@@ -320,6 +410,7 @@ class Store:
             deliveries=self._prune(upkeep.prune_deliveries, now),
             notices=self._prune(upkeep.prune_notices, now),
             watches=self._prune(upkeep.prune_watches, now),
+            files=self._prune(upkeep.prune_files, now),
         )
 
     def _prune(self, step: Callable[[Connection, float], int], now: float) -> int:

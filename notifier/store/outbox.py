@@ -6,7 +6,8 @@ Each function works within a transaction that the caller holds.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
@@ -75,8 +76,11 @@ _NOTE_FAILING = sqlite.upsert(channels, ["failing_since"])
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
-def add(connection: Connection, owed: Iterable[rows.Owed], now: float) -> list[Delivery]:
-    """Write notices and one delivery for each of their addresses, due now. Returns the deliveries in that order.
+def add(
+    connection: Connection, owed: Iterable[rows.Owed], now: float, held: Iterable[Mapping[str, float]] = repeat({})
+) -> list[Delivery]:
+    """Write notices and one delivery for each of their addresses, due now or when `held` says, which has for each
+    notice the channels that are to wait. Returns the deliveries in that order.
 
     The numbers are counted here, under the write lock, so that all rows go to the database in two statements.
     """
@@ -85,12 +89,13 @@ def add(connection: Connection, owed: Iterable[rows.Owed], now: float) -> list[D
     notice_rows: list[tuple[Any, ...]] = []
     delivery_rows: list[tuple[Any, ...]] = []
     added: list[Delivery] = []
-    for notice, addresses in owed:
+    for (notice, addresses), until in zip(owed, held, strict=False):
         number += 1
         notice_rows.append(rows.notice_values(number, notice))
         for address in addresses:
             delivery_id += 1
-            added.append(Delivery(delivery_id, notice, address, attempts=0, created_at=now, due_at=now))
+            due_at = until.get(address.channel, now)
+            added.append(Delivery(delivery_id, notice, address, attempts=0, created_at=now, due_at=due_at))
             delivery_rows.append(rows.delivery_values(number, added[-1]))
     sqlite.execute_many(connection, _ADD_NOTICE, rows.NOTICE_PARAMETERS, notice_rows)
     sqlite.execute_many(connection, _ADD_DELIVERY, rows.DELIVERY_PARAMETERS, delivery_rows)

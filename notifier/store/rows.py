@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from sys import intern
 from typing import Any
 
-from notifier.model import Address, Delivery, DeliveryState, Event, Key, Notice, State
+from notifier.model import Address, Delivery, DeliveryState, Event, File, FileState, Key, Notice, State
 
 Owed = tuple[Notice, tuple[Address, ...]]
 """A notice and everyone who is to hear of it; with no address it is only kept for `history`."""
@@ -21,6 +21,10 @@ class Change:
     key: Key
     state: State
     notices: tuple[Owed, ...] = ()
+    files: tuple[File, ...] = ()
+    """Those of its output that are to be fetched."""
+    held: Mapping[str, float] = field(default_factory=dict)
+    """Channels whose deliveries of these notices are not due at once, but then (steady)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,7 @@ class Pruned:
     deliveries: int
     notices: int
     watches: int
+    files: int = 0
 
 
 # --- State -----------------------------------------------------------------------------------------------------------
@@ -251,6 +256,24 @@ def state_of(row: Sequence[Any], now: float) -> State:
 
 def _past(moment: float | None, now: float) -> float | None:
     return now if moment is not None and moment > now else moment
+
+
+# --- File ------------------------------------------------------------------------------------------------------------
+
+FILE_KEY = ("api", "id", "number")
+FILE_COLUMNS = ("api", "id", *(field.name for field in fields(File) if field.name != "key"))
+
+
+def file_values(file: File) -> tuple[Any, ...]:
+    """The row of a file: its FILE_COLUMNS."""
+    values = (getattr(file, name) for name in FILE_COLUMNS[2:])
+    return (*file.key, *(storable(value) if isinstance(value, str) else value for value in values))
+
+
+def file_of(row: Sequence[Any]) -> File:
+    """The File in a row of FILE_COLUMNS."""
+    facts = dict(zip(FILE_COLUMNS[2:], row[2:], strict=True))
+    return File(key_of(row), **{**facts, "state": FileState(facts["state"])})
 
 
 # --- Notice ----------------------------------------------------------------------------------------------------------

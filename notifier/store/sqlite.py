@@ -20,6 +20,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool, StaticPool
+from sqlalchemy.sql.elements import ColumnElement
 
 from notifier.errors import StoreError, StoreWriteError
 
@@ -211,10 +212,11 @@ def _compiled(statement: Insert | Update, names: tuple[str, ...]) -> str:
     return str(compiled)
 
 
-def upsert(table: Table, columns: Sequence[str]) -> Insert:
-    """An INSERT that sets `columns` where a row with that primary key exists already."""
+def upsert(table: Table, columns: Sequence[str], where: ColumnElement[bool] | None = None) -> Insert:
+    """An INSERT that sets `columns` where a row with that primary key exists already, if `where` holds for that."""
     statement = insert(table)
     return statement.on_conflict_do_update(
         index_elements=list(table.primary_key.columns),
         set_={name: statement.excluded[name] for name in columns},
+        where=where,
     )

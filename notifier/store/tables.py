@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """The number of the newest step in `migrations/versions`; also the database's `user_version`."""
 
 metadata = MetaData()
@@ -127,4 +127,33 @@ accounts = Table(
     # Seconds that a poll takes.
     Column("latency", Float),
     comment="How busy each account is; written now and then.",
+)
+
+files = Table(
+    "files",
+    metadata,
+    Column("api", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    # The other fields of model.File.
+    Column("number", Integer, primary_key=True),
+    Column("source", Text, nullable=False),
+    # NULL once the file is kept. A `data:` URI stands here whole until then: no provider has it any longer than this.
+    Column("url", Text),
+    Column("state", String, nullable=False),
+    Column("name", Text),
+    Column("place", Text),
+    Column("size", Integer),
+    Column("sha256", String),
+    Column("content_type", Text),
+    Column("validator", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("last_error", Text),
+    Column("created_at", Float, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Column("expires_at", Float),
+    Column("ended_at", Float),
+    # One index for what is to be fetched next, and one for what has been kept for long enough.
+    Index("files_state", "state", "due_at"),
+    Index("files_ended_at", "state", "ended_at"),
+    comment="The files of outputs: those that are kept, and those that are to be.",
 )

@@ -11,10 +11,10 @@ from dataclasses import asdict
 from sqlalchemy import Connection, Table, delete, exists, func, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from notifier.model import Incident, IncidentKind
+from notifier.model import FileState, Incident, IncidentKind
 from notifier.store import sqlite
 from notifier.store.rows import AccountRow
-from notifier.store.tables import accounts, channels, deliveries, incidents, notices, watches
+from notifier.store.tables import accounts, channels, deliveries, files, incidents, notices, watches
 
 KEPT_FOR = 90 * 86400.0
 """Seconds that a delivery is kept after its end, and what is known of a watch after its removal."""
@@ -78,10 +78,12 @@ def pull_back(connection: Connection, now: float) -> None:
         (deliveries.c.due_at, now + LONGEST_WAIT),
         (channels.c.failing_since, now),
         (incidents.c.since, now),
+        (files.c.created_at, now),
+        (files.c.due_at, now + LONGEST_WAIT),
     ):
         mine: list[ColumnElement[bool]] = [column > latest]
-        if column.table is deliveries:
-            mine.append(deliveries.c.state == "waiting")
+        if column.table in (deliveries, files):
+            mine.append(column.table.c.state == "waiting")
         connection.execute(update(column.table).where(*mine).values({column.name: latest}))
 
 
@@ -106,6 +108,12 @@ def prune_watches(connection: Connection, now: float) -> int:
     """Forget watches that left the list long ago; returns how many."""
     past = watches.c.removed_at < now - KEPT_FOR
     return connection.execute(delete(watches).where(past)).rowcount
+
+
+def prune_files(connection: Connection, now: float) -> int:
+    """Forget files that were lost or removed long ago; returns how many. Those that are kept stay known."""
+    gone = files.c.state.in_([FileState.LOST.value, FileState.REMOVED.value])
+    return connection.execute(delete(files).where(gone, files.c.ended_at < now - KEPT_FOR)).rowcount
 
 
 def _delete_some(connection: Connection, table: Table, number: ColumnElement[int], past: ColumnElement[bool]) -> int:

@@ -48,7 +48,7 @@ def load(connection: Connection, now: float, keys: Collection[Key] | None) -> di
         found = connection.execute(_KNOWN.where(watches.c.removed_at.is_(None)))
         return dict(_states(found, now))
     known: dict[Key, State] = {}
-    for api, ids in _by_api(keys):
+    for api, ids in by_api(keys):
         found = connection.execute(_KNOWN.where(watches.c.api == api, watches.c.id.in_(ids)))
         known.update(_states(found, now))
     return known
@@ -84,7 +84,7 @@ def remove(connection: Connection, keys: Collection[Key], now: float) -> None:
 def bring_back(connection: Connection, keys: Collection[Key]) -> list[Key]:
     """Mark those of the keys that had been removed as listed again. Returns which."""
     back: list[Key] = []
-    for api, ids in _by_api(keys):
+    for api, ids in by_api(keys):
         query = select(watches.c.api, watches.c.id).where(
             watches.c.api == api, watches.c.id.in_(ids), watches.c.removed_at.is_not(None)
         )
@@ -97,7 +97,7 @@ def _set_removed(connection: Connection, keys: Collection[Key], moment: float | 
     sqlite.execute_many(connection, _SET_REMOVED, ("removed_at", *_KEY), ((moment, *key) for key in sorted(keys)))
 
 
-def _by_api(keys: Collection[Key]) -> Iterator[tuple[str, Sequence[str]]]:
+def by_api(keys: Collection[Key]) -> Iterator[tuple[str, Sequence[str]]]:
     """The ids of each account, in portions for one IN list each."""
     ids: dict[str, list[str]] = {}
     for key in keys:

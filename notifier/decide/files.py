@@ -1,0 +1,88 @@
+"""The files of an output: which are to be kept, and what is told once it is known what became of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from notifier.decide.links import LINK_LIFE, is_short_lived
+from notifier.decide.notices import notice_id
+from notifier.model import Event, File, FileState, Key, Notice, Observation
+
+OTHER_LIFE = 86400.0
+"""Seconds for which a file is tried whose host is not known to delete it: nobody says how long it will be there."""
+
+
+def files_owed(key: Key, known: Iterable[File], seen: Observation, *, now: float, wall: float) -> tuple[File, ...]:
+    """The files of an output that are to be fetched, in its order; of those that are on their way, with today's URL.
+
+    `known` are all files that the prediction had before. A file is known by its source: a link that was signed anew
+    leads to the same one. Where several have one source (`/file?id=1`, `/file?id=2`), their order tells them apart. Of
+    files that left the output nothing is said here: they stay as they are. `now` is steady, `wall` is wall time.
+    """
+    before: dict[str, list[File]] = defaultdict(list)
+    number = 0
+    for file in sorted(known, key=lambda file: file.number):
+        before[file.source].append(file)
+        number = file.number + 1
+    completed = wall if seen.completed_at is None else min(seen.completed_at, wall)
+    owed = []
+    for asset in seen.assets:
+        source = source_of(asset.url)
+        life = LINK_LIFE if is_short_lived(asset.url) else OTHER_LIFE
+        expires_at = None if asset.is_inline else now - (wall - completed) + life
+        if before[source]:
+            same = before[source].pop(0)
+            if same.state is FileState.WAITING:
+                owed.append(replace(same, url=asset.url, expires_at=expires_at))
+            continue
+        owed.append(File(key, number, source, asset.url, created_at=now, due_at=now, expires_at=expires_at))
+        number += 1
+    return tuple(owed)
+
+
+def files_notice(name: str, files: Sequence[File], *, now: float, wall: float) -> Notice | None:
+    """What is told of a prediction's files (at least one, by their numbers) now that one of them is over; None while
+    others are on their way.
+
+    Those that could not be kept are named with where they can still be had, as long as that is so.
+    """
+    if any(file.state is FileState.WAITING for file in files):
+        return None
+    lost = [file for file in files if file.state is FileState.LOST]
+    event = Event.SAVE_FAILED if lost else Event.SAVED
+    key = files[0].key
+    left = [file for file in lost if file.url is not None and file.expires_at is not None and file.expires_at > now]
+    ends = min((file.expires_at for file in left if file.expires_at is not None), default=None)
+    kept = sum(file.state is FileState.SAVED for file in files)
+    what_became = ",".join(f"{file.number}{file.state.value}" for file in files)
+    return Notice(
+        notice=notice_id("files", *key, what_became, files[0].created_at),
+        event=event,
+        time=wall,
+        key=key,
+        name=name,
+        names=frozenset({event.value}),
+        output=tuple(file.url for file in left if file.url is not None),
+        has_output=True,
+        expires=None if ends is None or not any(is_short_lived(file.url or "") for file in left) else wall + ends - now,
+        count=len(files),
+        why=f"{kept} of {len(files)} files are kept" + (f", {len(lost)} are lost" if lost else ""),
+    )
+
+
+def source_of(url: str) -> str:
+    """Where a file is from, as it may be kept and shown: without credentials, query and fragment; of a `data:` URI its
+    type and a digest. The same for a link that was signed anew.
+    """
+    if url[:5].lower() == "data:":
+        kind = url[5:500].partition(",")[0].partition(";")[0].strip().lower() or "text/plain"
+        return f"data:{kind[:80]} {hashlib.sha256(url.encode('utf-8', 'replace')).hexdigest()[:12]}"
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
