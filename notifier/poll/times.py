@@ -6,14 +6,15 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import mktime_tz, parsedate_tz
 from typing import Any, NamedTuple
+
+from notifier.transport import retry_after as header_retry_after
+from notifier.transport import seconds_in
 
 BELIEVED = 3600.0
 """No wait that the API asks for is believed to be longer, in seconds: outputs vanish an hour after completion."""
 
 _YEAR_10000 = 253_402_300_800.0
-_NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20})?")
 _DURATION = (
     r"(?:[0-9]{1,6}(?:\.[0-9]{1,6})?\s?(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?)(?![a-z])\s?)+"
 )
@@ -62,7 +63,7 @@ def retry_after(http_status: int, headers: Mapping[str, str], body: Any, now: fl
     """
     levels = [body, body.get("error"), body.get("detail")] if isinstance(body, dict) else []
     objects = [level for level in levels if isinstance(level, dict)]
-    waits = [_header(headers.get("Retry-After"), now)]
+    waits = [header_retry_after(headers.get("Retry-After"), now)]
     waits += [_seconds(value.get("retry_after")) for value in objects]
     if http_status in (429, 503):
         texts = [value.get(word) for value in objects for word in ("detail", "message", "error", "msg", "title")]
@@ -91,25 +92,9 @@ def budget(headers: Mapping[str, str]) -> Budget | None:
 
 def _seconds(value: Any) -> float | None:
     if isinstance(value, str):
-        value = value.strip()
-        return float(value) if _NUMBER.fullmatch(value) else None
+        return seconds_in(value)
     number = finite(value)
     return number if number is not None and number >= 0 else None
-
-
-def _header(value: str | None, now: float) -> float | None:
-    if value is None:
-        return None
-    seconds = _seconds(value)
-    if seconds is not None:
-        return seconds
-    if not value.isascii() or len(value) > 64:
-        return None
-    try:
-        fields = parsedate_tz(value)
-        return None if fields is None else max(0.0, mktime_tz(fields) - now)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
 
 
 def _prose(text: str) -> float | None:

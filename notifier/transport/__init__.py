@@ -42,10 +42,11 @@ from notifier.transport.exchange import Buffered, Exchange, Job
 from notifier.transport.guard import Guard, Origin, origin
 from notifier.transport.heads import Head
 from notifier.transport.intake import Sink
+from notifier.transport.waits import retry_after, seconds_in
 
 __all__ = [
     "Answer", "CaBundleError", "Done", "Guard", "Head", "Kind", "Limits", "Origin", "Sink", "Transport",
-    "TransportError", "origin",
+    "TransportError", "origin", "retry_after", "seconds_in",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
