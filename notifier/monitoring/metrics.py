@@ -17,13 +17,14 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollec
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from notifier import __version__
-from notifier.model import Event, Failure, IncidentKind, Key, State, Status
+from notifier.model import Event, Failure, File, FileState, IncidentKind, Key, State, Status
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Of what `Metrics.exposition` gives."""
 ANSWERED = "answered"
 POLL_OUTCOMES = (ANSWERED, *(failure.value for failure in Failure))
 DELIVERY_OUTCOMES = ("sent", "failed", "given_up")
+FILE_OUTCOMES = (FileState.SAVED.value, FileState.LOST.value)
 SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 45, 60, 90, 120, 300)
 """The buckets of how long polls take: CometAPI may take over 45 s, and nobody waits longer than 10 min."""
 UNSEEN, OTHER = "unseen", "other"
@@ -129,6 +130,19 @@ class Metrics:
                 registry=registry,
             )
         )
+        self._files = _Series(
+            prometheus_client.Counter(
+                "notifier_files_total",
+                "Files of outputs that are over: saved or lost.",
+                ("outcome",),
+                registry=registry,
+            )
+        )
+        self._file_bytes = prometheus_client.Counter(
+            "notifier_saved_bytes_total", "Bytes of the files of outputs that were saved.", registry=registry
+        )
+        for outcome in FILE_OUTCOMES:
+            _ = self._files[outcome,]
         self._is_reloaded = Gauge(
             "notifier_config_last_reload_successful",
             "Whether the configuration, as it was last read, is in force.",
@@ -163,6 +177,12 @@ class Metrics:
     def delivered(self, channel: str, outcome: str, count: int) -> None:
         """So many deliveries of the channel were `sent` or `given_up`, or an attempt at them has `failed`."""
         self._deliveries[channel, outcome].inc(count)
+
+    def file_over(self, file: File) -> None:
+        """A file of an output was saved, or is lost."""
+        self._files[file.state,].inc()
+        if file.state is FileState.SAVED:
+            self._file_bytes.inc(file.size or 0)
 
     def reloaded(self, *, ok: bool) -> None:
         """The configuration was read again and came into force, or did not."""

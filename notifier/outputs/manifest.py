@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
-from notifier.model import FileState, JSONObject, Key
+from notifier.model import File, FileState, JSONObject, Key
 from notifier.outputs.names import MANIFEST, folder_of, is_file_name
 from notifier.outputs.places import Place
 
@@ -27,7 +27,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file of an output. `url` is without credentials, query and fragment (see `names.source_of`)."""
+    """A file of an output. `url` is without credentials, query and fragment (see `model.File.source`)."""
 
     number: int
     name: str | None
@@ -43,6 +43,22 @@ class Entry:
     """Unix seconds."""
     reason: str | None = None
     """Why it is lost, or not there yet."""
+
+
+def entry_of(file: File, wall: float) -> Entry:
+    """What a manifest says of a file that is over since `wall` (Unix seconds)."""
+    return Entry(
+        number=file.number,
+        name=file.name,
+        url=file.source,
+        state=file.state,
+        size=file.size,
+        sha256=file.sha256,
+        content_type=file.content_type,
+        etag=file.validator,
+        saved_at=wall if file.state is FileState.SAVED else None,
+        reason=file.last_error,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import logging
 import os
 import queue
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import partial
 
@@ -28,6 +28,7 @@ from notifier.service.pings import Pings
 from notifier.service.process import prepare
 from notifier.service.reloading import Reloading
 from notifier.service.reports import Reports
+from notifier.service.saving import Saving
 from notifier.service.systemd import ServiceManager, status_line
 from notifier.store import Store
 from notifier.transport import Answer, Transport
@@ -86,10 +87,12 @@ class Service:
         self._failure: NotifierError | None = None
         hide_secrets(configuration)
         self._transport = Transport(environment=environ)
+        self._downloads = Transport(environment=environ)
+        """Of its own: while a file is being written to the disk, no poll may wait."""
         try:
             self._store = Store.open(configuration.store, daemon=True, now=self._clock.steady())
-        except BaseException:  # whatever it was, the thread must not stay
-            self._transport.close()
+        except BaseException:  # whatever it was, the threads must not stay
+            self._close_transports()
             raise
         self._table = DueTable(self._clock.monotonic)
         self._metrics = metrics = Metrics(self._clock.wall)
@@ -102,6 +105,16 @@ class Service:
             clock=self._clock,
             chance=chance,
             count=metrics.polled,
+            fetch=self._fetch_files,
+        )
+        self._saving = Saving(
+            store=self._store,
+            keeper=self._keeper,
+            lanes=self._lanes,
+            downloads=self._downloads,
+            clock=self._clock,
+            chance=chance,
+            count=metrics.file_over,
         )
         self._pollers: dict[str, Poller] = {}
         self._scheduler = PollScheduler(self._table, self._start_poll)
@@ -166,7 +179,8 @@ class Service:
             self._start()
         except BaseException:  # whatever it was, nothing that was started may stay
             self._lanes.stop(0)
-            self._transport.close()
+            self._saving.saver.stop(0)
+            self._close_transports()
             self._store.close()
             raise
         event(logger, logging.INFO, "started", watches=len(self._config.watches), channels=len(self._config.channels),
@@ -178,6 +192,10 @@ class Service:
         self._end()
         if self._failure is not None:
             raise self._failure
+
+    def _close_transports(self) -> None:
+        self._transport.close()
+        self._downloads.close()
 
     def stop(self) -> None:
         """Let `run` end in good order."""
@@ -199,7 +217,8 @@ class Service:
         # channel by now, so that no lane would find out.
         mended = incident_open & health.keys() - failing.keys()
         self._lanes.remember(failing=failing, incident_open=incident_open - mended)
-        self._configure(self._config, found)
+        self._downloads.start()
+        self._configure(self._config, found, incidents)
         self._keeper.resume_incidents(incidents)
         for address in mended:
             self._keeper.end_incident(IncidentKind.CHANNEL, subject_of(address))
@@ -219,6 +238,7 @@ class Service:
         at_rest = self._heartbeat.stop(HEARTBEAT_GRACE) and self._oversight.stop()  # which the heartbeat tends
         at_rest &= self._scheduler.stop(PART_GRACE)
         self._transport.close()
+        at_rest &= self._saving.saver.stop(PART_GRACE)
         at_rest &= self._keeper.stop(KEEPER_GRACE)
         if not self._lanes.stop(DELIVERY_GRACE):
             event(logger, logging.WARNING, "a delivery was still in flight: it is tried again at the next start")
@@ -251,10 +271,17 @@ class Service:
                 mistake(logger, "a watch is not asked about until its next poll", api=key.api, id=key.id)
             self._table.land(key, None)
 
+    def _fetch_files(self) -> None:
+        self._saving.saver.wake()
+
     # --- configuration -----------------------------------------------------------------------------------------------
 
-    def _configure(self, configuration: Config, found: Mapping[Address, Route]) -> None:
-        """Apply a configuration that was checked. In the keeper's thread, or before it runs. Raises StoreError."""
+    def _configure(
+        self, configuration: Config, found: Mapping[Address, Route], incidents: Sequence[Incident] = ()
+    ) -> None:
+        """Apply a configuration that was checked; `incidents` are those that were open at the start. In the keeper's
+        thread, or before it runs. Raises StoreError.
+        """
         pollers = {name: Poller(api, self._transport) for name, api in configuration.apis.items()}
         addresses: dict[str, tuple[Address, ...]] = dict.fromkeys(configuration.channels, ())
         for address in found:
@@ -269,6 +296,7 @@ class Service:
             self._pollers = before
             raise
         self._lanes.configure(found)
+        self._saving.configure(configuration, incidents)
         self._pings.configure(configuration.heartbeat)
         self._pollers = pollers
         self._config = configuration
@@ -291,8 +319,10 @@ class Service:
             self._fail(self._keeper.fatal)
         elif not self._keeper.alive:
             self._fail(PartDiedError("the keeper's thread has died; see the log above"))
-        elif not self._transport.alive:
-            self._fail(PartDiedError("the transport's thread has died; see the log above"))
+        elif not (self._transport.alive and self._downloads.alive):
+            self._fail(PartDiedError("a transport's thread has died; see the log above"))
+        elif not self._saving.saver.alive:
+            self._fail(PartDiedError("a saver's thread has died; see the log above"))
         elif not self._scheduler.alive:
             self._fail(PartDiedError("the scheduler's thread has died; see the log above"))
 

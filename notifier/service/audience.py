@@ -30,6 +30,10 @@ class Audience:
         """
         return self._besides(_channel_of(incident.subject) if incident.kind is IncidentKind.CHANNEL else None)
 
+    def operators(self) -> tuple[Address, ...]:
+        """Who hears of what concerns nobody else."""
+        return self._besides(None)
+
     def of_given_up(self, channel: str, *, works: bool) -> tuple[Address, ...]:
         """Who hears that a channel never took a notice: whoever hears of its trouble; where there is nobody else, the
         channel itself if it works.
@@ -42,6 +46,8 @@ class Audience:
             return subject in self._config.apis
         if kind is IncidentKind.CHANNEL:
             return any(subject_of(address) == subject for address in self._of(self._addresses))
+        if kind is IncidentKind.OUTPUTS:
+            return self._config.outputs is not None and self._config.outputs.directory == subject
         return True
 
     def _besides(self, failing: str | None) -> tuple[Address, ...]:

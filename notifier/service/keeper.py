@@ -12,6 +12,8 @@ from functools import partial
 
 from notifier.decide import (
     decide_watch,
+    files_notice,
+    files_owed,
     given_up_notice,
     incident_notice,
     incident_over_notice,
@@ -21,6 +23,7 @@ from notifier.deliver import Lanes
 from notifier.errors import StoreError, StoreWriteError
 from notifier.logs import event, mistake
 from notifier.model import (
+    FINAL,
     Address,
     Api,
     Clock,
@@ -29,9 +32,11 @@ from notifier.model import (
     Event,
     FailedPoll,
     Failure,
+    File,
     Incident,
     IncidentKind,
     Key,
+    Observation,
     State,
     Watch,
 )
@@ -48,6 +53,8 @@ logger = logging.getLogger(__name__)
 
 BATCH = 1000
 """Answers that are recorded together at most."""
+FILES_PATIENCE = 60.0
+"""Seconds for which a message that carries files waits for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +100,11 @@ class Keeper:
         clock: Clock,
         chance: Callable[[], float] = random.random,
         count: Callable[[str, Failure | None, float], None] = lambda _api, _failure, _seconds: None,
+        fetch: Callable[[], None] = lambda: None,
     ) -> None:
-        """`count` gets each poll's account, why it failed if it did, and how long it took."""
+        """`count` gets each poll's account, why it failed if it did, and how long it took; `fetch` is called when there
+        are new files of outputs to be fetched.
+        """
         self._store, self._table, self._lanes, self._clock = store, table, lanes, clock
         self._chance, self._count = chance, count
         self._queue: queue.SimpleQueue[Answered | Callable[[], None]] = queue.SimpleQueue()
@@ -102,7 +112,7 @@ class Keeper:
         self._config: Config | None = None
         self._pollers: Mapping[str, Poller] = {}
         self._audience: Audience  # from `configure` on
-        self._ledger = Ledger(store, lanes, clock)
+        self._ledger = Ledger(store, lanes, clock, fetch)
         self._accounts = Accounts(table, self, chance)
         self._lines = PollLines()
         self._store_trouble: Incident | None = None
@@ -248,7 +258,9 @@ class Keeper:
             if notice is not None:
                 told = self._addresses_told(watch, before, notice.ends)
                 owed = ((notice, self._audience.of_notice(watch, notice, told)),)
-            self._ledger.change(Change(key, decision.after, owed))
+            files = self._files_owed(watch, seen, now, wall)
+            held = self._held(watch, now) if files else {}
+            self._ledger.change(Change(key, decision.after, owed, files, held))
         # Last, so that nothing that goes wrong above leaves a state whose notice is owed to nobody.
         self._known.states[key] = decision.after
         self._lines.log(watch, before, seen, decision)
@@ -260,6 +272,33 @@ class Keeper:
             return _Landing(key, wait)
         has_answer = failed.http_status is not None and failed.failure is not Failure.THROTTLED
         return _Landing(key, wait, failed.retry_after or 0.0, has_answer)
+
+    def _files_owed(self, watch: Watch, seen: Observation | FailedPoll, now: float, wall: float) -> tuple[File, ...]:
+        """The files that are to be fetched now that the prediction is over."""
+        if not watch.rules.save or isinstance(seen, FailedPoll) or seen.status not in FINAL or not seen.assets:
+            return ()
+        known = self._store.files([watch.key]).get(watch.key, ())
+        return files_owed(watch.key, known, seen, now=now, wall=wall)
+
+    def _held(self, watch: Watch, now: float) -> dict[str, float]:
+        """The channels whose messages carry files, and until when those are waited for."""
+        channels = self._configured().channels
+        return {name: now + FILES_PATIENCE for name in watch.rules.channels if channels[name].attach}
+
+    def owed_for_files(self, files: Sequence[File]) -> Sequence[Owed]:
+        """What is to be told now that one of a prediction's files is over, and whom. May be called from any thread.
+
+        Of a watch that has left the list, the operators hear only what went wrong.
+        """
+        key = files[0].key
+        watch = self._known.watches.get(key)
+        name = key.id if watch is None else watch.name
+        notice = files_notice(name, files, now=self._clock.steady(), wall=self._clock.wall())
+        if notice is None:
+            return ()
+        if watch is not None:
+            return ((notice, self._audience.of_notice(watch, notice)),)
+        return ((notice, self._audience.operators() if notice.event is Event.SAVE_FAILED else ()),)
 
     def forgive_failures(self, api: str) -> None:
         """What failed before an account's incident was the account's trouble too: no watch is to be told for it, nor

@@ -26,8 +26,9 @@ Write = Callable[[float], Iterable[Delivery]]
 class Ledger:
     """Collects what is to be written; `commit` writes it and wakes the lanes. Nothing is told before it is recorded."""
 
-    def __init__(self, store: Store, lanes: Lanes, clock: Clock) -> None:
-        self._store, self._lanes, self._clock = store, lanes, clock
+    def __init__(self, store: Store, lanes: Lanes, clock: Clock, fetch: Callable[[], None]) -> None:
+        """`fetch` is called when there are new files to be fetched."""
+        self._store, self._lanes, self._clock, self._fetch = store, lanes, clock, fetch
         self._changes: list[Change] = []
         self._writes: list[Write] = []
         self._polls: dict[Key, float] = {}
@@ -97,6 +98,8 @@ class Ledger:
         now = self._clock.steady()
         if self._changes:
             deliveries: Iterable[Delivery] = self._store.record(self._changes, now)
+            if any(change.files for change in self._changes):
+                self._fetch()  # before anything is told
             self._changes = []
         else:
             deliveries = self._writes[0](now)

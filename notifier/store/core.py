@@ -311,10 +311,10 @@ class Store:
         with self._read() as connection:
             return kept.waiting_file(connection, file)
 
-    def note_file_begun(self, file: File, validator: str) -> None:
-        """The file is on its way; its rest can be asked for with this `If-Range`."""
+    def note_file_begun(self, file: File) -> None:
+        """The file is on its way, with what its rest can be asked for with, and its content type."""
         with self._write() as connection:
-            kept.note_begun(connection, file, validator)
+            kept.note_begun(connection, file)
 
     def mark_file_failed(self, file: File, *, due_at: float, reason: str, counts: bool = True) -> None:
         """The file could not be fetched; it is tried again at `due_at` (steady), with the validator that it has now.
@@ -340,10 +340,10 @@ class Store:
             released = kept.release(connection, file.key, now) if over else []
             return outbox.add(connection, tell(files), now), released
 
-    def old_files(self, before: float, limit: int) -> list[File]:
-        """Some of the files that were saved before that time (steady), oldest first."""
+    def old_files(self, before: float, limit: int, offset: int = 0) -> list[File]:
+        """Some of the files that were saved before that time (steady), oldest first, after the first `offset`."""
         with self._read() as connection:
-            return kept.past(connection, before, limit)
+            return kept.past(connection, before, limit, offset)
 
     # --- incidents and channels --------------------------------------------------------------------------------------
 

@@ -25,7 +25,9 @@ _NOTE = sqlite.upsert(
     files, ["url", "expires_at"], where=files.c.state == literal_column(f"'{FileState.WAITING.value}'")
 )
 _KEEP = sqlite.upsert(files, [name for name in rows.FILE_COLUMNS if name not in rows.FILE_KEY])
-_NOTE_BEGUN = update(files).where(_THIS_ONE, _WAITING).values(validator=bindparam("tag"))
+_NOTE_BEGUN = (
+    update(files).where(_THIS_ONE, _WAITING).values(validator=bindparam("tag"), content_type=bindparam("type"))
+)
 _FAILED = (
     update(files)
     .where(_THIS_ONE, _WAITING)
@@ -34,6 +36,7 @@ _FAILED = (
         due_at=bindparam("moment"),
         last_error=bindparam("reason"),
         validator=bindparam("tag"),
+        content_type=bindparam("type"),
     )
 )
 _URL = case((files.c.url.startswith("data:"), None), else_=files.c.url).label("url")
@@ -52,15 +55,15 @@ def keep(connection: Connection, file: File) -> None:
     sqlite.execute_many(connection, _KEEP, rows.FILE_COLUMNS, [rows.file_values(file)])
 
 
-def note_begun(connection: Connection, file: File, validator: str) -> None:
+def note_begun(connection: Connection, file: File) -> None:
     """With what the rest of the file is asked for, should this be the last that is written of it."""
-    connection.execute(_NOTE_BEGUN, {**_which(file), "tag": rows.storable(validator)})
+    connection.execute(_NOTE_BEGUN, {**_which(file), **_head_of(file)})
 
 
 def mark_failed(connection: Connection, file: File, *, due_at: float, reason: str, counts: bool) -> None:
     """An attempt failed; `counts` is whether it was one at all."""
-    values = {"tried": int(counts), "moment": due_at, "reason": rows.storable(reason), "tag": file.validator}
-    connection.execute(_FAILED, {**_which(file), **values})
+    values = {"tried": int(counts), "moment": due_at, "reason": rows.storable(reason)}
+    connection.execute(_FAILED, {**_which(file), **_head_of(file), **values})
 
 
 def due(connection: Connection, now: float, limit: int) -> list[File]:
@@ -98,10 +101,13 @@ def of_prediction(connection: Connection, prediction_id: str) -> dict[Key, tuple
     return _by_key(connection.execute(_BRIEF.where(files.c.id == prediction_id).order_by(*_ORDER)))
 
 
-def past(connection: Connection, before: float, limit: int) -> list[File]:
-    """Some that were saved before that time."""
+def past(connection: Connection, before: float, limit: int, offset: int) -> list[File]:
+    """Some that were saved before that time, oldest first."""
     query = _BRIEF.where(files.c.state == FileState.SAVED.value, files.c.ended_at < before)
-    return [rows.file_of(row) for row in connection.execute(query.order_by(files.c.ended_at).limit(limit))]
+    return [
+        rows.file_of(row)
+        for row in connection.execute(query.order_by(files.c.ended_at, *_ORDER).limit(limit).offset(offset))
+    ]
 
 
 def release(connection: Connection, key: Key, now: float) -> list[Address]:
@@ -129,3 +135,7 @@ def _by_key(found: Iterable[Sequence[Any]]) -> dict[Key, tuple[File, ...]]:
 
 def _which(file: File) -> dict[str, Any]:
     return {"which_api": file.key.api, "which_id": file.key.id, "which_number": file.number}
+
+
+def _head_of(file: File) -> dict[str, Any]:
+    return {"tag": rows.storable(file.validator), "type": rows.storable(file.content_type)}

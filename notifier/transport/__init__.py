@@ -36,7 +36,7 @@ from requests.adapters import BaseAdapter
 from notifier.logs import fatal_mistake, mistake
 from notifier.transport.carrier import Answer, Carrier, Done
 from notifier.transport.certificates import CaBundleError, ca_bundle
-from notifier.transport.download import Download, Following, Hop, Limits
+from notifier.transport.download import Download, Following, Hop, Limits, file_request
 from notifier.transport.errors import Kind, TransportError, cannot_be_sent
 from notifier.transport.exchange import Buffered, Exchange, Job
 from notifier.transport.guard import Guard, Origin, origin
@@ -46,7 +46,7 @@ from notifier.transport.waits import retry_after, seconds_in
 
 __all__ = [
     "Answer", "CaBundleError", "Done", "Guard", "Head", "Kind", "Limits", "Origin", "Sink", "Transport",
-    "TransportError", "origin", "retry_after", "seconds_in",
+    "TransportError", "file_request", "origin", "retry_after", "seconds_in",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)

@@ -13,6 +13,8 @@ from urllib.parse import urljoin
 import pycurl
 import requests
 
+from notifier import __version__
+from notifier.model import Secret
 from notifier.transport.carrier import Answer, Carrier, Done, in_words, not_http, our_mistake, parse_headers
 from notifier.transport.errors import Kind, TransportError, from_curl
 from notifier.transport.guard import Guard, origin
@@ -46,6 +48,23 @@ class Limits:
     """
     least_speed: int = 1024
     """Bytes a second."""
+
+
+def file_request(
+    url: str, *, token: Secret | None = None, offset: int = 0, validator: str | None = None
+) -> requests.PreparedRequest:
+    """A request for a file, or for the rest of it if it has not changed: from `offset` on, with the `validator` that
+    came with its beginning. A URL is asked for as it is: what is signed must not be written in another way.
+    """
+    headers = {"User-Agent": f"prediction-notifier/{__version__}", "Accept": "*/*"}
+    if offset and validator is not None:
+        headers |= {"Range": f"bytes={offset}-", "If-Range": validator}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token.reveal()}"
+    request = requests.PreparedRequest()
+    request.method, request.url = "GET", url
+    request.prepare_headers(headers)
+    return request
 
 
 class Hop(NamedTuple):

@@ -1,0 +1,90 @@
+"""Joins the saver to the other stages: what it fetches with, and who hears what came of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from notifier.deliver import Lanes
+from notifier.model import Address, Clock, Config, Delivery, File, Incident, IncidentKind, Key, Outputs, Secret
+from notifier.outputs import LocalDirectory, Manifests, Means, Owed, Saver
+from notifier.service.keeper import Keeper
+from notifier.store import Store
+from notifier.transport import Transport, origin
+
+
+def means_of(outputs: Outputs, config: Config, before: Means | None = None) -> Means:
+    """What files are fetched and kept with by this configuration; the place is that of `before` if it is the same."""
+    if before is not None and before.outputs.directory == outputs.directory:
+        place, manifests = before.place, before.manifests
+    else:
+        place = LocalDirectory(Path(outputs.directory))
+        manifests = Manifests(place)
+    return Means(outputs, place, manifests, partial(_token_for, config))
+
+
+def _token_for(config: Config, key: Key, url: str) -> Secret | None:
+    """The account's token, for a URL of its own API's very origin and for no other."""
+    api = config.apis.get(key.api)
+    try:
+        return api.token if api is not None and origin(url) == origin(api.base_url) else None
+    except ValueError:  # a URL that the transport will not ask for
+        return None
+
+
+class Saving:
+    """The saver, and what it reports to: see `outputs.Reports`."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        keeper: Keeper,
+        lanes: Lanes,
+        downloads: Transport,
+        clock: Clock,
+        chance: Callable[[], float] = random.random,
+        count: Callable[[File], None] = lambda _: None,
+    ) -> None:
+        """`count` gets each file that is over."""
+        self._store, self._keeper, self._lanes = store, keeper, lanes
+        self._count = count
+        self._means: Means | None = None
+        self.saver = Saver(shelf=store, downloads=downloads, reports=self, clock=clock, chance=chance)
+
+    def configure(self, config: Config, incidents: Sequence[Incident] = ()) -> None:
+        """Go by this configuration from now on. `incidents` are those that were open before the start."""
+        outputs = config.outputs
+        self._means = None if outputs is None else means_of(outputs, config, self._means)
+        in_trouble = any(
+            incident.kind is IncidentKind.OUTPUTS and outputs is not None and incident.subject == outputs.directory
+            for incident in incidents
+        )
+        self.saver.configure(self._means, in_trouble=in_trouble)
+
+    def begun(self, file: File) -> None:
+        """Noted in the keeper's thread: the transport's must not wait for the disk."""
+        self._keeper.post(partial(self._store.note_file_begun, file))
+
+    def owed(self, files: Sequence[File]) -> Sequence[Owed]:
+        """What is told, and whom, now that one of a prediction's files is over."""
+        return self._keeper.owed_for_files(files)
+
+    def over(self, file: File, deliveries: Sequence[Delivery], released: Sequence[Address]) -> None:
+        """Count it, and let the lanes know."""
+        self._count(file)
+        self._lanes.wake({*(delivery.address for delivery in deliveries), *released})
+
+    def place_fails(self, since: float, reason: str) -> None:
+        """The operators hear of it."""
+        if self._means is not None:
+            incident = Incident(IncidentKind.OUTPUTS, self._means.outputs.directory, since, reason)
+            self._keeper.post(partial(self._keeper.begin_incident, incident))
+
+    def place_works(self) -> None:
+        """And of its end."""
+        if self._means is not None:
+            directory = self._means.outputs.directory
+            self._keeper.post(partial(self._keeper.end_incident, IncidentKind.OUTPUTS, directory))
