@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import yaml
 
 from notifier import config
 from notifier.config.document import Document, Mapping, Node, Sequence
-from notifier.model import Api, Channel
+from notifier.model import Api, Channel, Outputs
 
 EXAMPLE = Path(__file__).parent.parent / "config.example.yaml"
 ENVIRON = {"COMETAPI_KEY": "k", "REPLICATE_API_TOKEN": "k", "SLACK_URL": "json://x", "SMTP_PASSWORD": "p",
@@ -50,8 +51,15 @@ def file_keys(node: Node, path: str = "") -> Iterator[tuple[str, Node]]:
             yield from file_keys(item, f"{path}*.")
 
 
+def whole() -> str:
+    """The example with what it says for those who want it: a block of comment that is YAML behind its `# `."""
+    block = re.search(r"^# outputs:\n(?:# .*\n)+", text := EXAMPLE.read_text(), re.MULTILINE)
+    assert block
+    return text.replace(block[0], re.sub(r"^# ", "", block[0], flags=re.MULTILINE))
+
+
 def example() -> tuple[Document, list[tuple[str, Node]]]:
-    document = Document(EXAMPLE.name, EXAMPLE.read_bytes())
+    document = Document(EXAMPLE.name, whole().encode())
     assert document.root is not None
     return document, list(file_keys(document.root))
 
@@ -67,6 +75,7 @@ def test_the_example_loads() -> None:
 def test_the_example_shows_the_defaults() -> None:
     loaded = config.load(EXAMPLE, environ=ENVIRON)
     comet, oncall = loaded.apis["cometapi"], loaded.channels["oncall"]
+    assert loaded.outputs is None
     assert comet == Api("cometapi", comet.base_url, comet.token)
     assert oncall == Channel("oncall", oncall.url, oncall.events, title=oncall.title, body=oncall.body)
     written = yaml.safe_load(EXAMPLE.read_text())["defaults"]
@@ -76,9 +85,19 @@ def test_the_example_shows_the_defaults() -> None:
     }.items() <= written.items()
 
 
+def test_what_the_example_leaves_to_those_who_want_it_loads_too(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(whole())
+    path.chmod(0o600)
+    loaded = config.load(path, environ=ENVIRON)
+    assert loaded.outputs == Outputs("/var/lib/notifier/outputs", keep=90 * 86400.0)
+    path.write_text(whole().replace("save: false", "save: true"))
+    assert all(watch.rules.save for watch in config.load(path, environ=ENVIRON).watches)
+
+
 def test_every_key_of_the_schema_is_in_the_example_below_a_comment() -> None:
     document, keys = example()
-    lines = EXAMPLE.read_text().splitlines()
+    lines = document.text.splitlines()
     explained = set()
     for path, node in keys:
         line, _ = document.place(node.key)
@@ -111,6 +130,7 @@ def validator() -> jsonschema.Draft202012Validator:
 
 def test_the_schema_accepts_the_example(validator: jsonschema.Draft202012Validator) -> None:
     validator.validate(yaml.safe_load(EXAMPLE.read_text()))
+    validator.validate(yaml.safe_load(whole()))
 
 
 MINIMAL: dict[str, Any] = {"apis": {"cometapi": {"token": "t"}}, "channels": {"team": {"url": "json://x"}}}
@@ -126,6 +146,15 @@ MINIMAL: dict[str, Any] = {"apis": {"cometapi": {"token": "t"}}, "channels": {"t
         {"include": ["a.yaml", "b.yaml"]},
         {"operators": []},
         {"defaults": {"interval": 2.5, "stuck_after": "1d"}},
+        {
+            "outputs": {
+                "directory": "s3://b/p",
+                "max_size": "1TiB",
+                "keep": "90d",
+                "hosts": ["*.x.example"],
+                "min_free": 0,
+            }
+        },
     ],
 )
 def test_the_schema_accepts_what_the_program_accepts(
@@ -148,6 +177,9 @@ def test_the_schema_accepts_what_the_program_accepts(
         {"defaults": {"events": ["faild"]}},
         {"defaults": {"channels": []}},
         {"defaults": {"first_sight": "maybe"}},
+        {"defaults": {"save": "yes"}},
+        {"outputs": {"keep": "90d"}},
+        {"outputs": {"directory": "/x", "max_size": "2 GiBi"}},
         {"apis": {}},
         {"apis": {"cometapi": {"token": "t", "rate": 10}}},
         {"channels": {"team": {"url": "json://x", "digest_over": "10"}}},

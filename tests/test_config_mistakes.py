@@ -28,7 +28,7 @@ INTERVAL = f"interval: {DURATION}, from 1s to 50m"
 RATE = "must be a rate such as 10/s, 600/min or 100/h"
 EVENT = (
     "must be an event: status, starting, processing, succeeded, failed, canceled, aborted, error, output, stuck, "
-    "unreachable, recovered, lost, let_go or all"
+    "unreachable, recovered, lost, let_go, saved, save_failed or all"
 )
 NUMBER = "must be text, but YAML reads this as a number: put it in quotes"
 DATE = "must be text, but YAML reads this as a date: put it in quotes"

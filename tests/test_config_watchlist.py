@@ -27,7 +27,7 @@ def test_what_is_not_written_has_the_defaults_of_the_model() -> None:
     assert loaded.operators == ("team", "oncall")
     (watch,) = loaded.watches
     assert watch.name == watch.key.id == "abc"
-    assert watch.rules == Rules(30.0, ("team", "oncall"), frozenset(WATCH_EVENTS))
+    assert watch.rules == Rules(30.0, ("team", "oncall"), frozenset(WATCH_EVENTS) - {"saved"})
 
 
 def test_every_key_arrives_where_it_belongs() -> None:
@@ -42,11 +42,13 @@ channels:
      incident_after: 5s, title: T, body: B}
   other: {url: json://y}
 operators: []
-defaults: {interval: 5, channels: [other], events: [all], first_sight: quiet, stuck_after: 1h, watch_for: 1d}
+defaults:
+  {interval: 5, channels: [other], events: [all], first_sight: quiet, stuck_after: 1h, watch_for: 1d, save: true}
 watchlist:
   - id: abc
   - {id: def, name: D, api: mine, interval: 7.5, channels: [team, other, team], events: [lost, stuck],
-     first_sight: tell, stuck_after: 2h, watch_for: 2d}
+     first_sight: tell, stuck_after: 2h, watch_for: 2d, save: false}
+outputs: {directory: /srv/files}
 """)
     assert loaded.apis["mine"] == Api("mine", "https://a.b/v1", Secret("t"), 120, 5, 10, 2**20, True, 1, 2, 3, 4)
     assert loaded.channels["team"] == Channel(
@@ -57,7 +59,7 @@ watchlist:
         (
             Key("mine", "abc"),
             "abc",
-            Rules(5, ("other",), frozenset({"all"}), FirstSight.QUIET, 3600, 86400, 1, 2, 4),
+            Rules(5, ("other",), frozenset({"all"}), FirstSight.QUIET, 3600, 86400, 1, 2, 4, save=True),
         ),
         (
             Key("mine", "def"),

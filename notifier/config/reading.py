@@ -32,7 +32,7 @@ from notifier.config.schema import (
 from notifier.config.watchlist import Watchlist
 from notifier.config.wording import join, shown
 from notifier.errors import ConfigError, Mistake
-from notifier.model import Api, Channel, Config, Heartbeat, Http, Secret
+from notifier.model import Api, Channel, Config, Heartbeat, Http, Outputs, Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,7 @@ class Reader:
             store=right.store or default_store(self.world.environ),
             http=None if right.http is None else Http(*right.http.listen, right.http.hosts),
             heartbeat=None if right.heartbeat is None else Heartbeat(right.heartbeat.url, right.heartbeat.every),
+            outputs=None if right.outputs is None else Outputs(**dict(right.outputs)),
             include=right.include or (),
             warnings=tuple(map(str, self.findings.in_order(self.findings.warnings))),
             seen=self.seen,
@@ -195,6 +196,8 @@ class Reader:
                 self.findings.warnings.append(document.mistake(heartbeat.values["url"].start, "heartbeat.url", text))
         if isinstance(http := top.values.get("http"), Mapping):
             self._warn_of_exposure(document, http)
+        if isinstance(outputs := top.values.get("outputs"), Mapping):
+            self._expand(document, outputs, data["outputs"], "directory", "outputs")
         self._expand(document, top, data, "store", "")
         return data
 
@@ -279,7 +282,7 @@ def _context(data: dict[str, Any], folder: Path) -> Context:
         except values.WrongValueError:
             continue
         accounts[base_url] = (*accounts.get(base_url, ()), name)
-    return Context(tuple(apis), tuple(channels), accounts, folder)
+    return Context(tuple(apis), tuple(channels), accounts, folder, "outputs" in data)
 
 
 def _api(name: str, keys: ApiKeys) -> Api:

@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails, core_schema
 from notifier.config import values
 from notifier.config.values import NotTextError, WrongValueError
 from notifier.config.wording import did_you_mean, either
-from notifier.model import ALL_EVENTS, EVENT_NAMES, WATCH_EVENTS, FirstSight, Secret
+from notifier.model import ALL_EVENTS, EVENT_NAMES, WATCH_EVENTS, Event, FirstSight, Secret
 
 UNRESOLVED: Final = object()
 """Stands where a reference to a secret brought nothing, which has been reported already."""
@@ -36,6 +36,8 @@ class Context:
     """By base_url, whose predictions an entry's URL can name: the APIs here that have it."""
     folder: Path
     """Where a relative store starts."""
+    keeps: bool
+    """Whether there is a place for files: a key `outputs`, right or wrong."""
 
 
 # --- kinds of values -------------------------------------------------------------------------------------------------
@@ -81,6 +83,18 @@ def _prediction(value: object, info: ValidationInfo) -> tuple[str | None, str]:
 
 def _store(value: object, info: ValidationInfo) -> str | None:
     return None if value is UNRESOLVED else values.store_url(value, _context(info).folder)
+
+
+def _output_directory(value: object) -> str:
+    return "" if value is UNRESOLVED else values.output_directory(value)
+
+
+def _save(value: object, info: ValidationInfo) -> bool:
+    if (save := values.truth(value)) and not _context(info).keeps:
+        raise WrongValueError(
+            "needs a place for the files; write, say, `outputs: {directory: /var/lib/notifier/outputs}`"
+        )
+    return save
 
 
 def _secret(read: Callable[[str], Secret]) -> PlainValidator:
@@ -133,6 +147,8 @@ Waits = Annotated[
 Interval = Annotated[float, _duration("1s", "50m"), _DURATION]
 StuckAfter = Annotated[float, _duration("0.1s", "3650d"), _DURATION]
 WatchFor = Annotated[float, _duration("0.1s", "3650d"), _DURATION]
+Truth = Annotated[bool, PlainValidator(values.truth), Described({"type": "boolean"})]
+Save = Annotated[bool, PlainValidator(_save), Described({"type": "boolean"})]
 
 
 # --- the levels of the file ------------------------------------------------------------------------------------------
@@ -155,7 +171,7 @@ class ApiKeys(Keys):
     token: Annotated[Secret, _secret(values.token), _TEXT] = _key(
         "The account's API token. Best a reference: ${NAME}, ${file:/path} or ${credential:name}."
     )
-    insecure: Annotated[bool, PlainValidator(values.truth), Described({"type": "boolean"})] = _key(
+    insecure: Truth = _key(
         "Allow plain http to another machine: the token can be read by anyone on the way.", default=False
     )
     base_url: Annotated[str, PlainValidator(_base_url), _TEXT] | None = _key(
@@ -208,10 +224,11 @@ class DefaultKeys(Keys):
 
     interval: Interval = _key("Each prediction is asked for so often, from start to start.", "30s")
     channels: SomeChannelNames | None = _key("Notices go to these channels; unset: to every one.", None)
-    events: Events = _key("These are told.", list(WATCH_EVENTS))
+    events: Events = _key("These are told.", [word for word in WATCH_EVENTS if word != Event.SAVED])
     first_sight: First = _key("A prediction already over when first seen: tell it, or keep quiet.", "tell")
     stuck_after: StuckAfter = _key("The same unfinished status for so long is told as stuck.", "30m")
     watch_for: WatchFor = _key("A prediction not over by then is watched no longer, and said so.", "7d")
+    save: Save = _key("Keep the files of its output, where `outputs` says.", default=False)
 
 
 class EntryKeys(Keys):
@@ -231,6 +248,28 @@ class EntryKeys(Keys):
     first_sight: First | None = _key("If it is over when first seen: tell it, or keep quiet.", None)
     stuck_after: StuckAfter | None = _key("The same unfinished status for so long is told as stuck.", None)
     watch_for: WatchFor | None = _key("Not over by then, it is watched no longer, and said so.", None)
+    save: Save | None = _key("Keep the files of its output, where `outputs` says.", None)
+
+
+class OutputsKeys(Keys):
+    """Where the files of outputs are kept, and which."""
+
+    directory: Annotated[str, PlainValidator(_output_directory), _TEXT] = _key(
+        "An absolute path, or an object store: s3://bucket/prefix, gs://... or az://..."
+    )
+    max_size: Annotated[int, _bounded(values.parse_size, "1KiB", "1TiB"), _SIZE] = _key(
+        "A file that is larger is not kept.", "2GiB"
+    )
+    keep: Annotated[float, _duration("1h", "3650d"), _DURATION] | None = _key(
+        "A file is deleted after this time; unset: never.", None
+    )
+    hosts: tuple[Annotated[str, PlainValidator(values.file_host), _TEXT], ...] = _key(
+        "Files come from these hosts and their subdomains only; none named: from any.", []
+    )
+    allow_private: Truth = _key("Let files come from private addresses too, and over plain http.", default=False)
+    min_free: Annotated[int, _bounded(values.parse_size, "0B", "100TiB"), _SIZE] = _key(
+        "Nothing more is kept when the disk has less free than this.", "1GiB"
+    )
 
 
 class HttpKeys(Keys):
@@ -277,6 +316,7 @@ class FileKeys(Keys):
     ) = _key("Patterns of files, relative to this one, that hold lists of entries too.", None)
     http: HttpKeys | None = _key("Where the daemon answers monitoring; unset: nowhere.", None)
     heartbeat: HeartbeatKeys | None = _key("An outside dead-man's switch that the daemon keeps from going off.", None)
+    outputs: OutputsKeys | None = _key("Where the files of outputs are kept; unset: nowhere.", None)
     store: Annotated[str, PlainValidator(_store), _TEXT] | None = _key(
         "Where it is kept what was seen and told: an SQLite file, as sqlite:////path/to/file.db.", None
     )
@@ -320,6 +360,7 @@ _LEVELS: dict[str | int, type[Keys]] = {
     "defaults": DefaultKeys,
     "http": HttpKeys,
     "heartbeat": HeartbeatKeys,
+    "outputs": OutputsKeys,
 }
 _LISTS = ("tuple_type", "list_type", "frozen_set_type")
 

@@ -26,11 +26,14 @@ ID_PATTERN = r"[A-Za-z0-9_-]{1,128}"
 NAME_PATTERN = r"[\w.-]{1,64}"
 _COUNT = r"\d{1,15}(?:\.\d{1,15})?"
 DURATION_PATTERN = rf"(?=\d)(?:{_COUNT}d)?(?:{_COUNT}h)?(?:{_COUNT}m)?(?:{_COUNT}s)?|{_COUNT}"
-SIZE_PATTERN = rf"({_COUNT}) ?(B|KB|MB|GB|KiB|MiB|GiB)?"
+SIZE_PATTERN = rf"({_COUNT}) ?(B|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?"
 RATE_PATTERN = rf"({_COUNT})/(s|min|h)"
 
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_BYTES = {
+    "": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
+}  # fmt: skip
 _PER = {"s": 1.0, "min": 60.0, "h": 3600.0}
 _DURATION = re.compile(DURATION_PATTERN, re.ASCII)
 _COUNT_AND_UNIT = re.compile(r"([\d.]+)([dhms]?)", re.ASCII)
@@ -42,6 +45,7 @@ _PREDICTION = re.compile(rf"(https?://[^?#\s]+)/predictions/({ID_PATTERN})/?(?:[
 _PAGE = re.compile(rf"https?://(?:www\.)?replicate\.com/p/({ID_PATTERN})/?(?:[?#].*)?", re.IGNORECASE)
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([\w.-]+)):([0-9]{1,5})", re.ASCII)
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[\w-]{1,63}(?:\.[\w-]{1,63})*\.?", re.ASCII)
+_OBJECT_STORE = re.compile(r"(?:s3|gs|az)://[a-z0-9][\w.-]*(?:/[^\s?#\\]*)?", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -174,11 +178,25 @@ def listen(value: object) -> tuple[str, int]:
     return host, int(match[3])
 
 
-def host_name(value: object) -> str:
+def host_name(value: object, example: str = "monitor.example.com") -> str:
     """The name of a host, in lower case, without a port."""
     if not _HOST_NAME.fullmatch(chosen := text(value)):
-        raise WrongValueError("must be a host's name, such as monitor.example.com, without a port")
+        raise WrongValueError(f"must be a host's name, such as {example}, without a port")
     return chosen.lower().removesuffix(".")
+
+
+def file_host(value: object) -> str:
+    """The name of a host that files come from; its subdomains are meant anyway, with `*.` before it or without."""
+    chosen = text(value)
+    return host_name(chosen.removeprefix("*.") or chosen, "replicate.delivery")
+
+
+def output_directory(value: object) -> str:
+    """Where files of outputs are kept: an absolute path, or a bucket and a prefix in an object store."""
+    chosen = text(value)
+    if _CONTROL.search(chosen) or not (chosen.startswith("/") or _OBJECT_STORE.fullmatch(chosen)):
+        raise WrongValueError("must be an absolute path, or s3://, gs:// or az:// with a bucket and a prefix")
+    return chosen.rstrip("/") or "/"
 
 
 def is_address(host: str) -> bool:

@@ -81,6 +81,7 @@ class Watchlist:
             entry.first_sight,
             entry.stuck_after,
             entry.watch_for,
+            entry.save,
         )
         rules = self._chosen.get(said)
         if rules is None:
@@ -100,6 +101,7 @@ class Watchlist:
             unreachable_after=api.unreachable_after,
             lost_after=api.lost_after,
             settle=api.settle,
+            save=defaults.save if entry.save is None else entry.save,
         )
 
 
