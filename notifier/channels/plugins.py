@@ -8,17 +8,21 @@ to whoever asked for those of their own thread, as `Record`s, to take out of the
 from __future__ import annotations
 
 import logging
+import os
 import re
 import socket
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from email.header import Header
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from notifier.model import Attachment
+
 if TYPE_CHECKING:
     from apprise import NotifyBase
+    from apprise.attachment.base import AttachBase
     from requests import Response
 
 Parsed = dict[str, Any]
@@ -48,6 +52,10 @@ LONGEST_RECORD = 20_000
 LONGEST_SUBJECT = 900
 """Octets of an encoded subject: Apprise folds none, and a line of a mail has at most 998 (RFC 5322 2.1.1)."""
 
+UNKNOWN_TYPE = "application/octet-stream"
+
+_CONTENT_TYPE = re.compile(r"(?!multipart/|message/)[\w.+-]{1,100}/[\w.+-]{1,100}", re.ASCII)
+"""What a file's type may be: a part of a mail of the other two kinds is no file, but is taken apart by who reads it."""
 _SCHEME = re.compile(r"\s*([a-z0-9]{1,32})://", re.IGNORECASE)
 _Listener = Callable[["Record"], None]
 _listening = threading.local()
@@ -282,15 +290,47 @@ def _asset() -> Any:
     )
 
 
-def post(plugin: NotifyBase, title: str, body: str) -> bool:
-    """Send plain text through the plugin, in this thread; whether the channel took it."""
+def takes_files(plugin: NotifyBase) -> bool:
+    """Whether messages through the plugin can carry files."""
+    return bool(plugin.attachment_support) and not is_slack_webhook(plugin)
+
+
+def is_slack_webhook(plugin: NotifyBase) -> bool:
+    """Whether it is one that Slack gives for a channel, which can do less than a bot."""
+    return plugin.schema == "slack" and getattr(plugin, "mode", "") != "bot"
+
+
+def post(plugin: NotifyBase, title: str, body: str, attachments: Sequence[Attachment] = ()) -> bool:
+    """Send plain text through the plugin, with files if it takes any, in this thread; whether the channel took it."""
     from apprise import Apprise
 
-    if plugin.schema in ("mailto", "mailtos"):
+    mail = plugin.schema in ("mailto", "mailtos")
+    if mail:
         title = _subject(title)
     sender = Apprise(asset=plugin.asset)
     sender.add(plugin)
-    return bool(sender.notify(body=body, title=title, body_format="text"))
+    with ExitStack() as stack:
+        files = [stack.enter_context(_file(each, mail=mail)) for each in attachments if takes_files(plugin)]
+        return bool(sender.notify(body=body, title=title, body_format="text", attach=files or None))
+
+
+@contextmanager
+def _file(attachment: Attachment, *, mail: bool) -> Iterator[AttachBase]:
+    """The attachment for Apprise, as a file in memory: its own AttachMemory has no path, which some plugins open."""
+    from apprise.attachment.file import AttachFile
+
+    name = re.sub(r'[\x00-\x1f\x7f"\\/]', "_", attachment.name)
+    if mail and not name.isascii():
+        # Apprise writes it into a header as it is, which makes the header unreadable as a whole.
+        name = Header(name, "utf-8").encode(maxlinelen=0)
+    content_type = (attachment.content_type or "").partition(";")[0].strip().lower()
+    with open(os.memfd_create("attachment"), "w+b") as memory:
+        memory.write(attachment.content)
+        memory.flush()
+        file = AttachFile(f"/proc/self/fd/{memory.fileno()}", name=name)  # type: ignore[no-untyped-call]
+        # Given to the constructor, a type is refused that the machine's own list of them lacks: as a rule image/webp.
+        file._mimetype = content_type if _CONTENT_TYPE.fullmatch(content_type) else UNKNOWN_TYPE
+        yield file
 
 
 def _subject(title: str) -> str:

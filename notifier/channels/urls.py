@@ -207,6 +207,17 @@ def inspect(url: Secret) -> tuple[str | None, str | None]:
     return (problem, None) if problem else (None, "; ".join(_remarks(given, parsed, plugin)) or None)
 
 
+def no_files(url: Secret) -> str | None:
+    """Why messages to this URL carry no files, None if they can. One that cannot be used is `inspect`'s to report."""
+    parsed = plugins.parse(url.reveal())
+    plugin = plugins.build(parsed) if parsed else None
+    if plugin is None or plugins.takes_files(plugin):
+        return None
+    if plugins.is_slack_webhook(plugin):
+        return "a Slack webhook takes no files; a bot token does"
+    return "this service takes no files"
+
+
 def _scheme_problem(given: str) -> str | None:
     name = plugins.scheme(given)
     if name is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections import defaultdict
@@ -9,7 +10,10 @@ from collections import defaultdict
 from notifier.channels import plugins, reasons
 from notifier.channels.urls import Target, mask, password, secret_parts
 from notifier.errors import DeliveryError
+from notifier.logs import event
 from notifier.model import Address, Message
+
+logger = logging.getLogger(__name__)
 
 DEADLINE = 60.0
 """Seconds for one delivery in all."""
@@ -18,6 +22,8 @@ MOST_HANGING = 3
 LONGEST = 160
 """Characters of a reason."""
 
+_WORDS_TAKEN = re.compile(r"Sent .*notification")
+"""How a plugin says that a text was taken: not what it says of a file."""
 _hanging: defaultdict[Address, list[_Attempt]] = defaultdict(list)
 
 
@@ -30,11 +36,16 @@ class _Attempt:
     def __init__(self, target: Target, message: Message) -> None:
         self.records: list[plugins.Record] = []
         self.taken = False
+        self.words_taken = False
+        """Whether a message with files is there but for these, by services that take files one by one."""
         self.finished = threading.Event()
-        self._target, self._message = target, message
+        self._target = target
+        self._watches_words = False
         self._broke: str | None = None
         self._connections = plugins.Connections()
-        self._thread = threading.Thread(target=self._run, name=f"send {target.address.channel}", daemon=True)
+        # Only the thread has the message, with its files: the attempt itself is kept for longer.
+        name = f"send {target.address.channel}"
+        self._thread = threading.Thread(target=self._run, args=(message,), name=name, daemon=True)
         self._thread.start()
 
     @property
@@ -50,16 +61,18 @@ class _Attempt:
         """Why the message was not taken, once finished."""
         return DeliveryError(self._broke) if self._broke else reasons.explain(self.records)
 
-    def _run(self) -> None:
+    def _run(self, message: Message) -> None:
         try:
             parsed = plugins.parse(self._target.url.reveal())
             plugin = plugins.build(parsed) if parsed else None
             if plugin is None:
                 self._broke = "Apprise cannot read the channel's URL"
                 return
-            title = self._message.title[: self._target.title_limit]
+            title = message.title[: self._target.title_limit]
+            # Where a plugin has several addresses, one of them says nothing for the others.
+            self._watches_words = bool(message.attachments) and len(plugin) == 1
             with plugins.records(self._listen, self._connections):
-                self.taken = plugins.post(plugin, title, self._message.body) or self.taken
+                self.taken = plugins.post(plugin, title, message.body, message.attachments) or self.taken
         except Exception as error:  # noqa: BLE001 - its text may hold the URL; and no plugin may end a lane
             self._broke = f"Apprise failed ({type(error).__name__})"
         finally:
@@ -71,6 +84,8 @@ class _Attempt:
             # The server said yes to the one recipient there is; how it takes our goodbye does not matter.
             self.taken = True
             self.finished.set()
+        if self._watches_words and record.level == "INFO" and _WORDS_TAKEN.match(record.message):
+            self.words_taken = True
 
 
 def send(target: Target, message: Message, *, deadline: float = DEADLINE) -> None:
@@ -78,6 +93,9 @@ def send(target: Target, message: Message, *, deadline: float = DEADLINE) -> Non
 
     After `deadline` seconds the attempt is abandoned, and nobody knows whether it arrived. The reason holds no part of
     the channel's URL. Any number of threads may send at once.
+
+    The message's files go with it if the channel takes any. When it took the words and then not the files, the message
+    is sent, as a repeat would only double the words; the log says what became of the files.
     """
     hanging = [attempt for attempt in _hanging[target.address] if attempt.alive]
     _hanging[target.address] = hanging
@@ -87,12 +105,17 @@ def send(target: Target, message: Message, *, deadline: float = DEADLINE) -> Non
         attempt = _Attempt(target, message)
     except RuntimeError:
         raise DeliveryError("no thread could be started") from None
-    if not attempt.finished.wait(deadline) and not attempt.taken:
+    if attempt.finished.wait(deadline) or attempt.taken:
+        error = None if attempt.taken else _without_secrets(attempt.error(), target)
+    else:
         attempt.abandon()
         hanging.append(attempt)
-        raise DeliveryError(f"no answer within {deadline:g} s", maybe_arrived=True)
-    if not attempt.taken:
-        raise _without_secrets(attempt.error(), target)
+        error = DeliveryError(f"no answer within {deadline:g} s", maybe_arrived=True)
+    if error and attempt.words_taken:
+        about = {"channel": target.address.channel, "recipient": target.address.recipient or None}
+        event(logger, logging.WARNING, "sent without files", **about, reason=error.in_full)
+    elif error:
+        raise error
 
 
 def _without_secrets(error: DeliveryError, target: Target) -> DeliveryError:

@@ -43,6 +43,8 @@ class UrlInspection:
     """Why it cannot be used."""
     warning: str | None = None
     """What the person should know although it can."""
+    no_files: str | None = None
+    """Why messages there carry no files; None if they can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +222,9 @@ class Reader:
                 self.findings.mistakes.append(document.mistake(start, join(path, "url"), inspection.problem))
             if inspection.warning:
                 self.findings.warnings.append(document.mistake(start, join(path, "url"), inspection.warning))
+            if inspection.no_files and data.get("attach") is True:
+                text = f"has no effect: {inspection.no_files}"
+                self.findings.warnings.append(document.mistake(node.values["attach"].start, join(path, "attach"), text))
         for key in ("title", "body"):
             template = data.get(key)
             problem = self.world.template_problem(template) if isinstance(template, str) else None

@@ -2,11 +2,12 @@
 
 from notifier.deliver.lane import Lane
 from notifier.deliver.lanes import Lanes, Route
-from notifier.deliver.needs import Incidents, Outbox, Outcome, Words
+from notifier.deliver.needs import Files, Incidents, Outbox, Outcome, Words
 from notifier.deliver.pacer import Pacer
 from notifier.deliver.plan import Form, Parcel, is_message_at_fault, next_parcel, probe_wait
 
 __all__ = [
+    "Files",
     "Form",
     "Incidents",
     "Lane",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from notifier.deliver.needs import Incidents, Outbox, Words
+from notifier.deliver.needs import Files, Incidents, NoFiles, Outbox, Words
 from notifier.deliver.pacer import Pacer
 from notifier.deliver.plan import (
     MOST_REFUSED,
@@ -20,9 +21,9 @@ from notifier.deliver.plan import (
     next_parcel,
     probe_wait,
 )
-from notifier.errors import DeliveryError, StoreError
+from notifier.errors import DeliveryError, PlaceError, StoreError
 from notifier.logs import event, mistake
-from notifier.model import Address, Channel, Clock, Delivery, Message
+from notifier.model import Address, Attachment, Channel, Clock, Delivery, File, FileState, Message
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ LEAST_TRIED = 3600.0
 """Seconds, at most, that a channel is tried after a start before anything is given up for its age."""
 MISTAKE_RETRY = 60.0
 """Seconds until a look that a mistake of ours has ended is tried again, unless there is news before."""
+WITHOUT_FILES = 3
+"""Every so many attempts at a message go without its files, in case it is only for them that it is not taken."""
 
 
 class _Settings(NamedTuple):
@@ -66,12 +69,14 @@ class Lane:
         words: Words,
         incidents: Incidents,
         clock: Clock,
+        files: Files | None = None,
         failing_since: float | None = None,
         incident_open: bool = False,
     ) -> None:
         self.address = address
         self._newest = self._settings = _Settings(channel, pacer, send, limit)
         self._outbox, self._words, self._incidents, self._clock = outbox, words, incidents, clock
+        self._files = files or NoFiles()
         self._owed: list[Callable[[], None]] = []
         self._failing_since = failing_since
         """Since when the channel has taken nothing that it was given."""
@@ -102,6 +107,10 @@ class Lane:
         self._refused: set[int] = set()
         """Messages refused for their content, since the channel took one or failed otherwise."""
         self._plain: set[int] = set()
+        self._bare: set[int] = set()
+        """Messages that their files may have kept from arriving: they go without."""
+        self._unread: set[tuple[int, File]] = set()
+        """Files of messages that were not to be had, and which the log has named."""
         self._singly_up_to = 0
         """The last delivery of a digest that was refused: one of them is at fault, and found by sending each alone."""
         self._busy_since: float | None = None
@@ -252,7 +261,7 @@ class Lane:
         self._gone = 0
         self._another, self._probe_at = False, 0.0
         self._singly_up_to = 0
-        for memory in (self._first_failed, self._refused, self._plain):
+        for memory in (self._first_failed, self._refused, self._plain, self._bare):
             memory.clear()
         self._owed.append(lambda: self._outbox.make_due(self.address, self._clock.steady()))
 
@@ -267,6 +276,8 @@ class Lane:
         self._first_failed = {each: then for each, then in self._first_failed.items() if each in ids}
         self._refused &= ids
         self._plain &= ids
+        self._bare &= ids
+        self._unread = {each for each in self._unread if each[0] in ids}
 
     def _digest_over(self, waiting: Sequence[Delivery]) -> int:
         """More than the window may have to wait for a digest: then they are counted."""
@@ -284,17 +295,18 @@ class Lane:
     # --- one parcel --------------------------------------------------------------------------------------------------
 
     def _deliver(self, parcel: Parcel, waiting: Sequence[Delivery]) -> None:
-        told = parcel.deliveries
+        told, with_files = parcel.deliveries, False
         try:
             message, count = self._write(parcel)
-            told = told[:count]
+            told, with_files = told[:count], bool(message.attachments)
             self._settings.send(message)
         except DeliveryError as error:
-            self._failed(parcel.form, told, error, waiting)
+            self._failed(parcel.form, told, error, waiting, with_files=with_files)
         except Exception as error:  # noqa: BLE001 - a mistake of ours in one message is that message's trouble
             mistake(logger, "a message is not sent", **self._about, notice=told[0].notice.notice)
             reason = f"mistake in the program: {type(error).__name__}"
-            self._failed(parcel.form, told, DeliveryError(reason, content=True), waiting)
+            refusal = DeliveryError(reason, content=True)
+            self._failed(parcel.form, told, refusal, waiting, with_files=with_files)
         else:
             self._passed(told)
 
@@ -307,7 +319,34 @@ class Lane:
         if parcel.form is Form.PLAIN:
             return self._words.plain(notices[0]), 1
         channel, _, _, limit = self._settings
-        return self._words.join(notices, title=channel.title, body=channel.body, limit=limit, now=wall)
+        message, count = self._words.join(notices, title=channel.title, body=channel.body, limit=limit, now=wall)
+        head = parcel.deliveries[0]
+        if channel.attach and head.id not in self._bare and (head.attempts + 1) % WITHOUT_FILES:
+            message = replace(message, attachments=tuple(self._attachments(parcel.deliveries[:count])))
+        return message, count
+
+    def _attachments(self, told: Sequence[Delivery]) -> Iterator[Attachment]:
+        """The kept files of what is told, in order, each once: as many as fit into one message."""
+        room = self._settings.channel.attach_max
+        kept = {(file.key, file.number): file for delivery in told for file in delivery.notice.files}
+        for file in kept.values():
+            if file.state is not FileState.SAVED or not file.size or file.size > room:
+                continue
+            content = self._content(told[0], file, room)
+            if content:
+                room -= len(content)
+                yield Attachment(file.name or str(file.number), file.content_type, content)
+
+    def _content(self, head: Delivery, file: File, room: int) -> bytes | None:
+        try:
+            content, reason = self._files.read(file, max_size=room), "it is not there as it was saved"
+        except PlaceError as error:
+            content, reason = None, str(error)
+        if content is None:
+            level = logging.DEBUG if (head.id, file) in self._unread else logging.WARNING
+            self._unread.add((head.id, file))
+            self._log(level, "file not attached", notice=head.notice.notice, file=file.name, reason=reason)
+        return content
 
     def _passed(self, told: Sequence[Delivery]) -> None:
         self._owed.append(partial(self._outbox.mark_sent, _ids(told), self._clock.wall()))
@@ -330,7 +369,15 @@ class Lane:
             self._incident_open = False
             self._incidents.channel_works(self.address)
 
-    def _failed(self, form: Form, told: Sequence[Delivery], error: DeliveryError, waiting: Sequence[Delivery]) -> None:
+    def _failed(
+        self,
+        form: Form,
+        told: Sequence[Delivery],
+        error: DeliveryError,
+        waiting: Sequence[Delivery],
+        *,
+        with_files: bool,
+    ) -> None:
         head = told[0]
         self._gone = self._gone + 1 if error.gone else 0
         reason = error.in_full
@@ -342,6 +389,11 @@ class Lane:
             self._singly_up_to = told[-1].id
             self._owe_failed(told, self._clock.steady(), reason)
             return
+        if with_files and (error.content or error.maybe_arrived):
+            self._bare.add(head.id)
+            if error.content and error.retry_after is None:  # what was refused may be the files: the words go at once
+                self._owe_failed(told, self._clock.steady(), reason)
+                return
         if error.content:
             self._refused.add(head.id)
         else:

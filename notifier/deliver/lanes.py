@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from notifier.deliver.lane import Lane
-from notifier.deliver.needs import Incidents, Outbox, Words
+from notifier.deliver.needs import Files, Incidents, Outbox, Words
 from notifier.deliver.pacer import Pacer
 from notifier.errors import DeliveryError
 from notifier.logs import event, mistake
@@ -30,8 +30,11 @@ class Route:
 class Lanes:
     """Starts, wakes, reconfigures and stops the lanes. Safe to use from any thread."""
 
-    def __init__(self, *, outbox: Outbox, words: Words, incidents: Incidents, clock: Clock) -> None:
+    def __init__(
+        self, *, outbox: Outbox, words: Words, incidents: Incidents, clock: Clock, files: Files | None = None
+    ) -> None:
         self._outbox, self._words, self._incidents, self._clock = outbox, words, incidents, clock
+        self._files = files
         self._lock = threading.Lock()
         self._routes: Mapping[Address, Route] = {}
         self._pacers: dict[str, Pacer] = {}
@@ -142,6 +145,7 @@ class Lanes:
             words=self._words,
             incidents=self._incidents,
             clock=self._clock,
+            files=self._files,
             failing_since=self._failing.get(address),
             incident_open=address in self._incident_open,
         )

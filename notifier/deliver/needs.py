@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
-from notifier.model import Address, Delivery, Message, Notice
+from notifier.model import Address, Delivery, File, Message, Notice
 
 Outcome = Literal["sent", "failed", "given_up"]
 """What came of an attempt at a delivery, or of the delivery."""
@@ -54,6 +54,21 @@ class Words(Protocol):
 
     def plain(self, notice: Notice) -> Message:
         """The short form that nothing should object to."""
+
+
+class Files(Protocol):
+    """What a lane asks of whoever keeps the files of outputs."""
+
+    def read(self, file: File, *, max_size: int) -> bytes | None:
+        """What a saved file holds; None where it is not there, or is larger. May raise PlaceError."""
+
+
+class NoFiles:
+    """Where none are kept."""
+
+    def read(self, file: File, *, max_size: int) -> bytes | None:  # noqa: ARG002 - as in Files
+        """Nothing."""
+        return None
 
 
 class Incidents(Protocol):

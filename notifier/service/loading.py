@@ -18,7 +18,7 @@ def load_config(path: Path, environ: Mapping[str, str] = os.environ, *, resolve_
 
     def inspect_url(url: Secret) -> config.UrlInspection:
         problem, warning = channels.inspect(url)
-        return config.UrlInspection(problem=problem, warning=warning)
+        return config.UrlInspection(problem=problem, warning=warning, no_files=channels.no_files(url))
 
     return config.load(
         path,
