@@ -28,7 +28,7 @@ from notifier.service.pings import Pings
 from notifier.service.process import prepare
 from notifier.service.reloading import Reloading
 from notifier.service.reports import Reports
-from notifier.service.saving import Saving
+from notifier.service.saving import KeptFiles, Saving
 from notifier.service.systemd import ServiceManager, status_line
 from notifier.store import Store
 from notifier.transport import Answer, Transport
@@ -97,7 +97,8 @@ class Service:
         self._table = DueTable(self._clock.monotonic)
         self._metrics = metrics = Metrics(self._clock.wall)
         reports = Reports(self._clock, metrics.delivered)
-        self._lanes = Lanes(outbox=self._store, words=message, incidents=reports, clock=self._clock)
+        kept = KeptFiles()
+        self._lanes = Lanes(outbox=self._store, words=message, incidents=reports, clock=self._clock, files=kept)
         self._keeper = reports.keeper = Keeper(
             store=self._store,
             table=self._table,
@@ -111,6 +112,7 @@ class Service:
             store=self._store,
             keeper=self._keeper,
             lanes=self._lanes,
+            kept=kept,
             downloads=self._downloads,
             clock=self._clock,
             chance=chance,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from notifier.deliver import Lanes
 from notifier.model import Address, Clock, Config, Delivery, File, Incident, IncidentKind, Key, Outputs, Secret
-from notifier.outputs import LocalDirectory, Manifests, Means, Owed, Saver
+from notifier.outputs import LocalDirectory, Manifests, Means, Owed, Saver, folder_of
 from notifier.service.keeper import Keeper
 from notifier.store import Store
 from notifier.transport import Transport, origin
@@ -34,6 +35,23 @@ def _token_for(config: Config, key: Key, url: str) -> Secret | None:
         return None
 
 
+class KeptFiles:
+    """Reads what was kept, for messages that carry it: see `deliver.Files`."""
+
+    means: Means | None = None
+
+    def read(self, file: File, *, max_size: int) -> bytes | None:
+        """The file as it was saved; None if it is not there so (any more). Raises PlaceError."""
+        means = self.means
+        if means is None or file.name is None:
+            return None
+        folder = folder_of(file.key)
+        if file.place != means.place.address(folder, file.name):
+            return None
+        content = means.place.read(folder, file.name, max_size=max_size)
+        return content if content is not None and hashlib.sha256(content).hexdigest() == file.sha256 else None
+
+
 class Saving:
     """The saver, and what it reports to: see `outputs.Reports`."""
 
@@ -43,26 +61,27 @@ class Saving:
         store: Store,
         keeper: Keeper,
         lanes: Lanes,
+        kept: KeptFiles,
         downloads: Transport,
         clock: Clock,
         chance: Callable[[], float] = random.random,
         count: Callable[[File], None] = lambda _: None,
     ) -> None:
         """`count` gets each file that is over."""
-        self._store, self._keeper, self._lanes = store, keeper, lanes
+        self._store, self._keeper, self._lanes, self._kept = store, keeper, lanes, kept
         self._count = count
-        self._means: Means | None = None
         self.saver = Saver(shelf=store, downloads=downloads, reports=self, clock=clock, chance=chance)
 
     def configure(self, config: Config, incidents: Sequence[Incident] = ()) -> None:
         """Go by this configuration from now on. `incidents` are those that were open before the start."""
         outputs = config.outputs
-        self._means = None if outputs is None else means_of(outputs, config, self._means)
+        means = None if outputs is None else means_of(outputs, config, self._kept.means)
+        self._kept.means = means
         in_trouble = any(
             incident.kind is IncidentKind.OUTPUTS and outputs is not None and incident.subject == outputs.directory
             for incident in incidents
         )
-        self.saver.configure(self._means, in_trouble=in_trouble)
+        self.saver.configure(means, in_trouble=in_trouble)
 
     def begun(self, file: File) -> None:
         """Noted in the keeper's thread: the transport's must not wait for the disk."""
@@ -79,12 +98,12 @@ class Saving:
 
     def place_fails(self, since: float, reason: str) -> None:
         """The operators hear of it."""
-        if self._means is not None:
-            incident = Incident(IncidentKind.OUTPUTS, self._means.outputs.directory, since, reason)
+        if self._kept.means is not None:
+            incident = Incident(IncidentKind.OUTPUTS, self._kept.means.outputs.directory, since, reason)
             self._keeper.post(partial(self._keeper.begin_incident, incident))
 
     def place_works(self) -> None:
         """And of its end."""
-        if self._means is not None:
-            directory = self._means.outputs.directory
+        if self._kept.means is not None:
+            directory = self._kept.means.outputs.directory
             self._keeper.post(partial(self._keeper.end_incident, IncidentKind.OUTPUTS, directory))
