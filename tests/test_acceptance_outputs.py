@@ -21,7 +21,7 @@ from tests.standins.receiver import Receiver
 
 CONFIG = """
 apis: {{here: {{base_url: "{api}", token: secret-token, rate: 100/s}}}}
-channels: {{team: {{url: "{channel}", rate: 100/s}}}}
+channels: {{team: {{url: "{channel}", rate: 100/s, digest_over: 1000}}}}
 defaults: {{interval: 1s, save: true, events: [all]}}
 outputs:
   directory: "{directory}"
