@@ -8,8 +8,21 @@ from collections.abc import Sequence
 import pytest
 
 from notifier.message import digest, join, plain, write
-from notifier.model import Event, Key, Notice
-from tests.notices import KEY, LINKS, NOW, RUNNING, a_notice, failed, is_in_order, succeeded
+from notifier.model import Event, FileState, Key, Notice
+from tests.notices import (
+    FOLDER,
+    KEY,
+    LINKS,
+    NOW,
+    RUNNING,
+    a_file,
+    a_lost_file,
+    a_notice,
+    a_waiting_file,
+    failed,
+    is_in_order,
+    succeeded,
+)
 
 # what happened -> title, phrases of the body in their order
 SAYS: dict[str, tuple[Notice, str, Sequence[str]]] = {
@@ -130,6 +143,103 @@ SAYS: dict[str, tuple[Notice, str, Sequence[str]]] = {
         "🚨 store notifier.db: in trouble",
         ["Store notifier.db cannot be written.", "the disk is full", "What changes meanwhile is told"],
     ),
+    "trouble with where files are kept": (
+        a_notice(Event.INCIDENT, key=None, name="outputs in /srv/files", detail="full; free some space", count=3),
+        "🚨 outputs in /srv/files: in trouble",
+        ["Outputs in /srv/files cannot be kept.", "The reason: full; free some space", "3 files held up. They are"],
+    ),
+    "trouble with where files are kept over": (
+        a_notice(Event.INCIDENT_OVER, key=None, name="outputs in /srv/files", since=60.0, count=1, detail="HTTP 403"),
+        "🟢 outputs in /srv/files: works again",
+        ["Outputs in /srv/files can be kept again after 1 minute.", "The trouble was: HTTP 403", "1 file was held up."],
+    ),
+    "files kept": (
+        a_notice(Event.SAVED, has_output=True, count=2, files=(a_file(0), a_file(1))),
+        "💾 Launch teaser: 2 files kept",
+        ["2 files kept, 3.6 MB.\nKept:\n", f"{FOLDER}/000-out-0.png (1.2 MB)\n{FOLDER}/001-out-1.png (2.4 MB)\n"],
+    ),
+    "a file kept of which nothing is known any more": (
+        a_notice(Event.SAVED, has_output=True, count=1),
+        "💾 Launch teaser: 1 file kept",
+        ["1 file kept.\nLaunch teaser ("],
+    ),
+    "files kept that are removed by now": (
+        a_notice(Event.SAVED, has_output=True, files=(a_file(state=FileState.REMOVED, place=None),)),
+        "💾 Launch teaser: 1 file kept",
+        ["1 file kept.\nKept until its time was over: 1 file.\n"],
+    ),
+    "files not kept": (
+        a_notice(
+            Event.SAVE_FAILED,
+            has_output=True,
+            count=3,
+            output=LINKS[1:],
+            expires=NOW + 600,
+            files=(a_file(0), a_lost_file(1), a_lost_file(2, "larger than 2 GiB", name="002-x.mp4")),
+        ),
+        "📭 Launch teaser: 2 of 3 files not kept",
+        [
+            "2 of 3 files could not be kept.\n",
+            f"Kept:\n{FOLDER}/000-out-0.png (1.2 MB)\n",
+            "Not kept:\n> out-1.png: HTTP 404\n> 002-x.mp4: larger than 2 GiB\n",
+            f"Still at the provider:\n{LINKS[1]}\nThe link works until 2025-11-22 14:10 UTC (in 10 minutes).\n",
+        ],
+    ),
+    "the only file not kept": (
+        a_notice(Event.SAVE_FAILED, has_output=True, files=(a_lost_file(source="data:image/png 0123abcd"),)),
+        "📭 Launch teaser: 1 file not kept",
+        ["1 file could not be kept.\nNot kept:\n> image/png: HTTP 404\nLaunch teaser ("],
+    ),
+    "files not kept of which nothing is known any more": (
+        a_notice(Event.SAVE_FAILED, has_output=True, count=3),
+        "📭 Launch teaser: files not kept",
+        ["Files could not be kept.\nLaunch teaser ("],
+    ),
+    "files not kept that are by now": (
+        a_notice(Event.SAVE_FAILED, has_output=True, count=1, files=(a_file(),)),
+        "📭 Launch teaser: files not kept",
+        ["Files could not be kept at first; now none is missing.", f"{FOLDER}/000-out-0.png"],
+    ),
+    "success whose files are kept": (
+        succeeded(expires=NOW + 3480, files=(a_file(0), a_file(1))),
+        "✅ Launch teaser: succeeded",
+        [f"Output:\n{LINKS[0]}\n{LINKS[1]}\nThe links work until", f"\nKept:\n{FOLDER}/000-out-0.png (1.2 MB)\n"],
+    ),
+    "success whose links ended and whose files are kept": (
+        succeeded(expires=NOW - 300, files=(a_file(0), a_lost_file(1, "the link ended"), a_waiting_file(2))),
+        "✅ Launch teaser: succeeded",
+        [
+            f"succeeded\nKept:\n{FOLDER}/000-out-0.png (1.2 MB)\nNot kept:\n> out-1.png: the link ended\n",
+            "Being kept: 1 file.\n",
+            f"Output:\n{LINKS[0]}",
+            "The links worked until",
+        ],
+    ),
+    "success whose links ended and whose files are lost": (
+        succeeded(expires=NOW - 300, files=(a_lost_file(0),)),
+        "✅ Launch teaser: succeeded",
+        ["The links worked until", "Not kept:\n> out-0.png: HTTP 404\n"],
+    ),
+    "success whose files are on their way": (
+        succeeded(files=(a_waiting_file(0), a_waiting_file(1))),
+        "✅ Launch teaser: succeeded",
+        [f"{LINKS[1]}\nBeing kept: 2 files.\n"],
+    ),
+    "success of a file without a link": (
+        succeeded(output=(), files=(a_file(source="data:image/png 0123abcd", size=None),)),
+        "✅ Launch teaser: succeeded",
+        [f"processing → succeeded\nKept:\n{FOLDER}/000-out-0.png\nLaunch teaser ("],
+    ),
+    "success whose output is gone and whose file is kept": (
+        succeeded(output=(), has_output=False, data_removed=True, files=(a_file(),)),
+        "✅ Launch teaser: succeeded",
+        [f"Kept:\n{FOLDER}/000-out-0.png (1.2 MB)\nThe output was already removed by the provider.\n"],
+    ),
+    "success of text with a file": (
+        succeeded(output=(), text="Once upon a time", files=(a_file(),)),
+        "✅ Launch teaser: succeeded",
+        [f"Output: Once upon a time\nKept:\n{FOLDER}/000-out-0.png"],
+    ),
     "trouble with a recipient over": (
         a_notice(Event.INCIDENT_OVER, key=None, name="channel mail (b…b@x.example)", since=60.0, count=1),
         "🟢 channel mail (b…b@x.example): works again",
@@ -218,6 +328,27 @@ def test_under_a_title_of_its_own_the_statuses_stand_in_the_body() -> None:
     assert message.body.startswith("starting → processing → succeeded\n2025-")
 
 
+def test_a_success_and_what_became_of_its_files_are_one_message_that_names_each_once() -> None:
+    files = (a_file(0), a_lost_file(1))
+    done = succeeded(notice="aaaaaaaaaa", expires=NOW + 600, files=files)
+    became = a_notice(Event.SAVE_FAILED, notice="bbbbbbbbbb", output=LINKS[1:], expires=NOW + 600, files=files)
+    message = write([done, became], now=NOW)
+    assert message.title == "📭 Launch teaser: succeeded, 1 of 2 files not kept"
+    happened = ["→ succeeded\n", "UTC: 1 of 2 files could not be kept.\n", "Output:\n", *LINKS, "Kept:\n"]
+    assert is_in_order(happened, message.body)
+    for once in (*LINKS, FOLDER, "HTTP 404", "work until"):
+        assert message.body.count(once) == 1, once
+
+
+def test_links_that_ended_are_not_said_to_be_still_there() -> None:
+    late = a_notice(Event.SAVE_FAILED, output=LINKS, expires=NOW - 1, files=(a_lost_file(),))
+    body = write([late], now=NOW).body
+    assert "provider" not in body
+    assert "http" not in body
+    endless = a_notice(Event.SAVE_FAILED, output=LINKS, files=(a_lost_file(),))
+    assert f"Still at the provider:\n{LINKS[0]}\n{LINKS[1]}\nLaunch" in write([endless], now=NOW).body
+
+
 # --- more of one prediction than a message takes ---------------------------------------------------------------------
 
 
@@ -303,6 +434,34 @@ def test_log_lines_give_way_first_then_the_error_then_links_from_the_end() -> No
     assert 0 < some < 10
 
 
+def test_places_of_files_give_way_like_links_and_are_never_cut() -> None:
+    files = tuple(a_file(number, size=10) for number in range(40))
+    notice = succeeded(output=LINKS, files=files)
+
+    def left(limit: int) -> int:
+        body = write([notice], limit=limit, now=NOW).body
+        assert len(body) <= limit
+        shown = [line for line in body.split("\n") if line.startswith("/")]
+        assert shown == [f"{file.place} (10 Bytes)" for file in files[: len(shown)]]
+        assert len(shown) == 40 or f"… and {40 - len(shown)} more" in body
+        assert (LINKS[1] in body) == (len(shown) >= 2), "links and files give way alike"
+        return len(shown)
+
+    assert left(10_000) == 40
+    assert 20 < left(3000) < 40
+    assert 0 < left(500) < 5
+    assert left(200) == 0
+
+
+def test_of_many_files_that_were_not_kept_some_say_why() -> None:
+    notice = a_notice(Event.SAVE_FAILED, files=tuple(a_lost_file(n, f"reason {n}! " + "x" * 900) for n in range(200)))
+    body = write([notice], now=NOW).body
+    assert is_in_order(["200 files could not be kept.", *(f"reason {n}!" for n in range(5)), "… and 195 more"], body)
+    assert "reason 5!" not in body
+    assert len(body) < 1500
+    assert "Not kept: 200 files.\n" in write([notice], limit=160, now=NOW).body
+
+
 def test_a_link_longer_than_the_channel_takes_is_counted_and_never_cut() -> None:
     body = write([succeeded(output=(f"https://h/{'x' * 500}",))], limit=300, now=NOW).body
     assert "… and 1 more" in body
@@ -348,6 +507,19 @@ def test_a_digest_has_links_whole_and_error_texts() -> None:
     assert message.body.count(LINKS[0]) == 1
     assert message.body.count("CUDA out of memory") == 2
     assert message.title == "📋 3 notices: 2 failed, 1 succeeded"
+
+
+def test_a_digest_has_the_places_of_files_and_counts_notices_not_files() -> None:
+    saved = a_notice(Event.SAVED, notice="aaaaaaaaaa", files=(a_file(0), a_file(1)))
+    not_saved = a_notice(Event.SAVE_FAILED, notice="bbbbbbbbbb", files=(a_file(0), a_lost_file(1)))
+    message, _ = digest([saved, not_saved, failed()], now=NOW)
+    assert message.title == "📋 3 notices: 1 saved, 1 save failed, 1 failed"
+    entries = [
+        f"💾 Launch teaser ({KEY.id} at cometapi): 2 files kept, 3.6 MB.\n   Kept:\n   {FOLDER}/000-out-0.png (1.2",
+        "at cometapi): 1 of 2 files could not be kept.\n   Kept:\n",
+        "   Not kept:\n   > out-1.png: HTTP 404\n",
+    ]
+    assert is_in_order(entries, message.body)
 
 
 def test_a_digest_where_not_even_two_fit_is_the_first_notices_own_message() -> None:

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from notifier.message import digest, join, plain, text, write
-from notifier.model import Event, Notice
-from tests.notices import KEY, LINKS, NOW, RUNNING, a_notice, failed, succeeded
+from notifier.model import Event, File, FileState, Notice
+from tests.notices import KEY, LINKS, NOW, RUNNING, a_file, a_lost_file, a_notice, failed, succeeded
 
 LIVE = {
     "<!channel> look": "<!channel",
@@ -59,6 +59,16 @@ def test_text_from_elsewhere_has_no_effect_wherever_it_stands(field: str, hostil
     assert dead not in short.title + short.body
 
 
+@pytest.mark.parametrize(("hostile", "dead"), LIVE.items(), ids=lambda text: ascii(text)[:30])
+def test_a_file_has_no_effect_whatever_it_is_called(hostile: str, dead: str) -> None:
+    files = (a_file(place=f"/srv/{hostile}"), a_lost_file(1, hostile), a_lost_file(2, name=hostile, source=hostile))
+    for event in (Event.STATUS, Event.SAVE_FAILED):
+        notice = a_notice(event, has_output=True, files=files)
+        for message in (write([notice], now=NOW), digest([notice] * 3, now=NOW)[0], plain(notice)):
+            assert dead not in message.title + message.body
+            (message.title + message.body).encode()
+
+
 def test_what_a_hostile_text_says_can_still_be_read() -> None:
     body = write([failed(error="mail <b>me</b> at a@b.example, see <class 'x'> & [1](2)")], now=NOW).body
     assert body.replace("\u2060", "").count("mail <b>me</b> at a@b.example, see <class 'x'> & [1](2)") == 1
@@ -98,6 +108,17 @@ def test_data_uris_are_never_quoted(field: str, uri: str) -> None:
     body = write([a_notice(Event.ERROR, **facts, ends=("lost",))], now=NOW).body
     assert "iVBOR" not in body
     assert "iVBOR" not in write([a_notice(Event.UNREACHABLE, **facts)], now=NOW).body
+
+
+def test_a_data_uri_of_a_file_is_never_quoted() -> None:
+    uri = "data:image/png;base64,iVBORw0KGgo="
+    lost = a_lost_file(0, f"{uri} is cut off", source=uri, url=uri)
+    waiting = a_file(1, state=FileState.WAITING, source=uri, url=uri, name=None, place=None)
+    for event in (Event.STATUS, Event.SAVE_FAILED):
+        notice = a_notice(event, has_output=True, output=(uri,), files=(lost, waiting, a_file(2, place=uri)))
+        body = write([notice], now=NOW).body
+        assert "Not kept:" in body
+        assert "iVBOR" not in body + write([notice], body="{{ files }} {{ output }}", now=NOW).body
 
 
 def test_only_web_links_are_given_and_none_can_break_out() -> None:
@@ -179,6 +200,17 @@ anything = (
     | st.lists(st.sampled_from(pieces), max_size=12).map("".join)
 )
 numbers = st.none() | st.floats()
+files = st.builds(
+    File,
+    key=st.just(KEY),
+    number=st.integers(0, 10**6),
+    source=anything,
+    state=st.sampled_from(FileState),
+    name=st.none() | anything,
+    place=st.none() | anything | anything.map("/srv/{}".format) | anything.map("s3://b/{}".format),
+    size=st.none() | st.integers(),
+    last_error=st.none() | anything,
+)
 notices = st.builds(
     Notice,
     notice=st.text(string.ascii_lowercase + string.digits, min_size=10, max_size=10),
@@ -200,6 +232,7 @@ notices = st.builds(
     logs=st.none() | anything,
     since=numbers,
     count=st.none() | st.integers(),
+    files=st.lists(files, max_size=5).map(tuple),
     ends=st.lists(st.sampled_from(["stuck", "unreachable", "lost"]) | anything, max_size=2).map(tuple),
 )
 

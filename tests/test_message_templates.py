@@ -9,15 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifier.message import template_problem, write
-from notifier.model import Event, Key, Notice
+from notifier.model import Event, File, FileState, Key, Notice
 
 NOW = 1_763_820_000.0  # 2025-11-22 14:00 UTC
 LINKS = ("https://replicate.delivery/x/out-0.png?sig=ab", "https://replicate.delivery/x/out-1.png")
+KEY = Key("cometapi", "ufawqhfynnddngldkgtslldrkq")
 DONE = Notice(
     notice="7k3q9x2m4d",
     event=Event.STATUS,
     time=NOW,
-    key=Key("cometapi", "ufawqhfynnddngldkgtslldrkq"),
+    key=KEY,
     name="Launch teaser",
     before="processing",
     status="succeeded",
@@ -32,6 +33,11 @@ DONE = Notice(
     since=60.0,
     count=3,
     detail="more to say",
+    files=(
+        File(KEY, 0, "https://h/0", state=FileState.SAVED, place="/srv/0.png", size=5),
+        File(KEY, 1, "https://h/1", state=FileState.LOST),
+        File(KEY, 2, "https://h/2", state=FileState.SAVED, place="s3://b/2.png"),
+    ),
 )
 
 WRITES = {
@@ -45,6 +51,8 @@ WRITES = {
     "output": f"{LINKS[0]}\n{LINKS[1]}",
     "output[1]": LINKS[1],
     "expires": "2025-11-22 14:58 UTC (in 58 minutes)",
+    "files": "/srv/0.png\ns3://b/2.png",
+    "files | length": "2",
     "took": "2 minutes and 3 seconds",
     "metrics": "predict time 118 s, image count 4",
     "metrics.image_count": "4",

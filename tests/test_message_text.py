@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -71,6 +73,42 @@ LINKED = {
 @pytest.mark.parametrize(("url", "link"), LINKED.items(), ids=lambda each: ascii(each)[:40])
 def test_output_links(url: str, link: str | None) -> None:
     assert text.link(url) == link
+
+
+PLACES = {
+    "/var/lib/comet_api/abc/000-out_1@2x.png": "/var/lib/comet_api/abc/000-out_1@2x.png",
+    "/srv/my outputs/Ärger/図.png": "/srv/my outputs/Ärger/図.png",
+    "s3://bucket/pre/fix/a.png": "s3://bucket/pre/fix/a.png",
+    "https://acc.blob.example/c/a.png": "https://acc.blob.example/c/a.png",
+    "/srv/@here.png": "file:///srv/%40here.png",
+    "/srv/_a_/b.png": "file:///srv/%5Fa%5F/b.png",
+    "/srv/*a*": "file:///srv/%2Aa%2A",
+    "/srv/a  b": "file:///srv/a%20%20b",
+    "/srv/a\nnotice b": "file:///srv/a%0Anotice%20b",
+    "/srv/a\u200bb": "file:///srv/a%E2%80%8Bb",
+    "/srv/100%_": "file:///srv/100%25%5F",
+    "/srv/:tada:": "file:///srv/%3Atada%3A",
+    "s3://bucket/[a](b)": "s3://bucket/%5Ba%5D%28b%29",
+    "/srv/" + "x" * 20_000: None,
+    "data:image/png;base64,AAAA": None,
+    "a.png": None,
+    "": None,
+}
+
+
+@pytest.mark.parametrize(("place", "shown"), PLACES.items(), ids=lambda each: ascii(each)[:40])
+def test_places_of_files(place: str, shown: str | None) -> None:
+    assert text.place(place) == shown
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.sampled_from(["/", "s3://"]))
+def test_a_place_leads_to_its_file_whatever_it_is_called(name: str, root: str) -> None:
+    shown = text.place(root + name)
+    assert shown is not None
+    assert shown == root + name or unquote(shown.removeprefix("file://")) == root + name
+    assert text.inert(shown) == shown
+    assert "\n" not in shown
 
 
 @settings(deadline=None)

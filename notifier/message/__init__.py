@@ -2,7 +2,7 @@
 
 Everything that came from elsewhere is quoted as data (`text`), the words are ours (`words`) or a person's own
 (`templates`), and all of it is cut to what the channel takes: log lines first, then text, then error text, then links
-from the end. Links are given whole or not at all; the notice ids always stay.
+and places of files from the end. Those are given whole or not at all; the notice ids always stay.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def join(
 
 def _message(words_of: _Words, told: int) -> Message:
     shown = words_of.notices[:told]
-    most_links = max(len(notice.output) for notice in shown)
+    most_links = max(max(len(notice.output), len(notice.files)) for notice in shown)
     footer = _footer([notice.notice for notice in shown], words_of.limit)
     title = words_of.title(told)
     return Message(title, _fitted(lambda room: words_of.body(told, room), footer, words_of.limit, most_links))
@@ -152,7 +152,7 @@ def digest(notices: Sequence[Notice], *, limit: int = BODY_LIMIT, now: float) ->
     if told < 2:
         return write(notices[:1], limit=limit, now=now), 1
     rest = [_remaining(len(notices) - told)] if told < len(notices) else []
-    counts = Counter(words.headline(notice) for notice in notices[:told])
+    counts = Counter(words.tally(notice) for notice in notices[:told])
     heading = f"📋 {told} notices: " + ", ".join(f"{count} {what}" for what, count in counts.most_common(8))
     footer = _footer([notice.notice for notice in notices[:told]], limit)
     body = "\n".join([*entries, *rest, footer])

@@ -1,4 +1,4 @@
-"""The words of incidents: trouble of an account, of a channel, of the configuration or of the store."""
+"""The words of incidents: trouble of an account, a channel, the configuration, the store or the kept files."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ _BEGAN = {
     "configuration": ("The configuration was changed and cannot be used: the last good one stays in force.", ""),
     "network": ("This machine reaches none of its accounts.", "It is tried now and then; then you are told."),
     "store": ("{who} cannot be written.", "What changes meanwhile is told when it can be."),
+    "outputs": (
+        "{who} cannot be kept.",
+        "They are tried for as long as the provider has them; you are told when it works.",
+    ),
 }
 _OVER = {
     "account": "{who} can be polled again",
@@ -22,10 +26,12 @@ _OVER = {
     "configuration": "The configuration is in order again",
     "network": "This machine reaches its accounts again",
     "store": "{who} can be written again",
+    "outputs": "{who} can be kept again",
 }
 _HELD = {
     "account": ("1 watch {was}affected.", "{count} watches {were}affected."),
     "channel": ("1 notice {was}held back.", "{count} notices {were}held back."),
+    "outputs": ("1 file {was}held up.", "{count} files {were}held up."),
 }
 
 

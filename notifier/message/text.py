@@ -48,6 +48,12 @@ _LINK = re.compile(r"(https?://[^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _NOT_IN_LINK = re.compile(r"[\x00-\x20\"<>\\^`{|}\x7f-\xa0\u2000-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ud800-\udfff]")
 _NOT_AFTER_HOST = re.compile(rf"[\[\]]|{_ALL}", re.IGNORECASE)
 
+# What some chat takes out of a path, as that is how emphasis, code, links, emoji and escapes are written there; blanks
+# that are lost. In the middle of a word, `_` is a letter everywhere.
+_NOT_IN_PLACE = re.compile(r"[*~`<>\[\]|\\\":\t\n]|(?<![^\W_])_|_(?![^\W_])|^ | $|  ")
+_PLACE = re.compile(r"((?:[a-z][a-z0-9+.-]{0,31}:/)?/)(.*)", re.IGNORECASE | re.DOTALL)
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9/.,=+-]")
+
 
 def clean(text: str) -> str:
     """The text without control, reordering and unencodable characters; lines end with a line feed. Always valid UTF-8.
@@ -93,6 +99,21 @@ def link(url: str) -> str | None:
         return None
     host, rest = (_UNFIT.sub(_percent, _NOT_IN_LINK.sub(_percent, part)) for part in found.groups())
     return host + _NOT_AFTER_HOST.sub(_percent, rest)
+
+
+def place(given: str) -> str | None:
+    """Where a file is, a path or a URL: so that whoever copies it has it exactly.
+
+    As it is, where nothing in it is live; else percent-encoded, a path as a `file:` URL. None if it is neither, or
+    endless.
+    """
+    found = _PLACE.fullmatch(given) if len(given) <= LONGEST else None
+    if not found:
+        return None
+    root, rest = found.groups()
+    if inert(rest) == rest and not _NOT_IN_PLACE.search(rest):
+        return given
+    return f"{'file:///' if root == '/' else root}{_NOT_PLAIN.sub(_percent, rest)}"
 
 
 def _percent(found: re.Match[str]) -> str:

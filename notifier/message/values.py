@@ -44,6 +44,11 @@ def until(expires: float | None, now: float) -> str | None:
     return f"{at} (in {away})" if left >= 0 else f"{at} ({away} ago)"
 
 
+def file_size(size: int) -> str:
+    """`12.4 MB`, in powers of a thousand."""
+    return humanize.naturalsize(max(0, min(size, 2**63)))
+
+
 def _metric(name: str, value: float) -> str:
     if name.endswith("_time") or name.startswith("time_"):
         return f"{value:.3g} s" if value < 100 else f"{value:,.0f} s"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import humanize
 
-from notifier.message import incidents, text
+from notifier.message import incidents, kept, text
 from notifier.message.values import Metrics, duration, moment, until
 from notifier.model import Event, Notice, Status
 
@@ -51,7 +51,9 @@ _RECOVERIES = {
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How much a message may quote: lines of logs, characters of output text and error text, links."""
+    """How much a message may quote: lines of logs, characters of output text and error text, links, and as many places
+    of files.
+    """
 
     logs: int = 15
     text: int = 600
@@ -149,6 +151,10 @@ def headline(notice: Notice) -> str:
             return f"stuck in {after}" if after else "stuck"
         case Event.LOST:
             return "vanished" if _seen(notice) else "not found"
+        case Event.SAVED:
+            return kept.were_kept(notice)
+        case Event.SAVE_FAILED:
+            return kept.not_kept(notice)
         case Event.INCIDENT:
             return "in trouble"
         case Event.INCIDENT_OVER:
@@ -158,6 +164,12 @@ def headline(notice: Notice) -> str:
         case Event.TEST:
             return "test message"
     return notice.event.value.replace("_", " ")
+
+
+def tally(notice: Notice) -> str:
+    """What it is counted as, among many."""
+    counts = (Event.SAVED, Event.SAVE_FAILED)  # of files, in their headlines
+    return notice.event.value.replace("_", " ") if notice.event in counts else headline(notice)
 
 
 def title(notices: Sequence[Notice]) -> str:
@@ -196,6 +208,11 @@ def _main(notice: Notice) -> list[str]:
             return [f"{_recovery(notice)}{_lasted(notice)}. {now}".strip(), *_detail(notice, "The trouble was: ")]
         case Event.LOST:
             return [f"{_lost(notice)} From now on it is asked for once an hour.", *_detail(notice, "The answer: ")]
+        case Event.SAVED:
+            size = kept.total_size(notice.files)
+            return [f"{kept.were_kept(notice).capitalize()}{f', {size}' if size else ''}.", *_detail(notice)]
+        case Event.SAVE_FAILED:
+            return [kept.could_not_be_kept(notice), *_detail(notice)]
         case Event.INCIDENT:
             return incidents.began(name(notice), _detail(notice, "The reason: "), notice.since, notice.count)
         case Event.INCIDENT_OVER:
@@ -280,9 +297,7 @@ def facts(notices: Sequence[Notice], room: Room, now: float) -> list[str]:
     failed = any(notice.event is Event.STATUS and notice.status == Status.FAILED for notice in notices)
     if failed and not errors:
         lines.append("It gave no error text.")
-    last = next((notice for notice in reversed(notices) if _tells_output(notice)), None)
-    if last:
-        lines += _output(last, room, now)
+    lines += _came_out(notices, room, now)
     lines += _took(notices)
     if failed or errors or any(notice.event is Event.STUCK for notice in notices):
         newest = next((notice for notice in reversed(notices) if notice.logs), None)
@@ -303,7 +318,40 @@ def _took(notices: Sequence[Notice]) -> list[str]:
     return [line[:1].upper() + line[1:]] if line else []
 
 
+def _came_out(notices: Sequence[Notice], room: Room, now: float) -> list[str]:
+    """The output, and what became of its files: first what can still be had."""
+    files = next((notice.files for notice in reversed(notices) if notice.files), ())
+    became = kept.lines(files, room.links)
+    last = next((notice for notice in reversed(notices) if _tells_output(notice)), None)
+    if last is None:
+        return [*became, *_left(notices[-1], room, now)]
+    if became and not (last.output or last.text or last.data_removed):
+        return became  # of an output that is neither, its files are what there is to say
+    output = _output(last, room, now)
+    is_there = bool(last.text) or (bool(last.output) and not _is_over(last, now))
+    return [*became, *output] if kept.saved(files) and not is_there else [*output, *became]
+
+
+def _left(notice: Notice, room: Room, now: float) -> list[str]:
+    """Where files that could not be kept can still be had."""
+    shown = links(notice, room.links) if notice.event is Event.SAVE_FAILED and not _is_over(notice, now) else []
+    return ["Still at the provider:", *shown, *_works_until(notice, len(shown), now)] if shown else []
+
+
+def _is_over(notice: Notice, now: float) -> bool:
+    """Whether its links work no longer."""
+    return notice.expires is not None and notice.expires < now
+
+
+def _works_until(notice: Notice, count: int, now: float) -> list[str]:
+    works = until(notice.expires, now)
+    verb = "worked until" if _is_over(notice, now) else "works until" if count == 1 else "work until"
+    return [f"The link{'s' * (count > 1)} {verb} {works}."] if works else []
+
+
 def _tells_output(notice: Notice) -> bool:
+    if notice.event in (Event.SAVED, Event.SAVE_FAILED):
+        return False  # it tells of files
     there = bool(notice.has_output or notice.output or notice.text or notice.data_removed)
     return there or (notice.event is Event.STATUS and notice.status == Status.SUCCEEDED)
 
@@ -311,10 +359,7 @@ def _tells_output(notice: Notice) -> bool:
 def _output(notice: Notice, room: Room, now: float) -> list[str]:
     shown = links(notice, room.links)
     if shown:
-        works = until(notice.expires, now)
-        over = notice.expires is not None and notice.expires < now
-        verb = "worked until" if over else "works until" if len(shown) == 1 else "work until"
-        return ["Output:", *shown, *([f"The link{'s' * (len(shown) > 1)} {verb} {works}."] if works else [])]
+        return ["Output:", *shown, *_works_until(notice, len(shown), now)]
     if notice.text:
         written = output_text(notice, room.text)
         return _block("Output", written.split("\n")) if written else ["The output is text."]
@@ -343,7 +388,8 @@ def late(notice: Notice, now: float) -> list[str]:
 
 def variables(notice: Notice, room: Room, now: float) -> Mapping[str, object]:
     """What a template can name. All are strings fit to be quoted, or None where they do not apply, but for
-    `output` (list of links), `count` (a number) and `metrics` (numbers by name). Times and durations are written out.
+    `output` (list of links), `files` (list of places), `count` (a number) and `metrics` (numbers by name). Times and
+    durations are written out.
 
     `status` is the event in words where there is no status (an incident, an id never seen).
     """
@@ -358,6 +404,7 @@ def variables(notice: Notice, room: Room, now: float) -> Mapping[str, object]:
         "output": links(notice, room.links),
         "text": output_text(notice, room.text),
         "expires": until(notice.expires, now),
+        "files": kept.places(notice.files, room.links),
         "took": duration(notice.took) if notice.took is not None else None,
         "metrics": metrics(notice),
         "logs": "\n".join(logs(notice, room.logs)) or None,
