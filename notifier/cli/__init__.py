@@ -10,15 +10,19 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from notifier import __version__, logs, signals
 from notifier.errors import ConfigError, NotifierError
+
+if TYPE_CHECKING:  # what only some verbs need is imported by those
+    from notifier.model import Config, FailedPoll, Key, Observation
+    from notifier.transport import Transport
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 SHOWN = 200
@@ -203,22 +207,75 @@ def _known(name: str, names: Any, what: str) -> None:
         raise click.UsageError(f"no {what} is called {name}{hint}")
 
 
+def _api_option(command: Command) -> Command:
+    return click.option(
+        "--api",
+        "api_name",
+        metavar="NAME",
+        help="The account. Needed where there are several and the list does not say.",
+    )(command)
+
+
 @cli.command()
 @_config_option
 @_json_option
-@click.option("--api", "api_name", metavar="NAME", help="The account. Needed where there are several and the list does "
-              "not say.")  # fmt: skip
+@_api_option
 @click.argument("prediction_id", metavar="ID")
 def poll(prediction_id: str, api_name: str | None, *, as_json: bool) -> None:
     """Ask about prediction ID once, and print it. Nothing is recorded and nobody is told."""
-    from notifier import config, data
+    from notifier import data
     from notifier.cli import draw
     from notifier.model import FailedPoll
-    from notifier.poll import Poller
     from notifier.service import load_config
-    from notifier.transport import Transport
 
     configuration = load_config(_config_path())
+    key = _key(configuration, prediction_id, api_name)
+    with _transport() as transport:
+        seen = _ask(configuration, key, transport)
+    if as_json:
+        click.echo(json.dumps(data.poll(*key, seen), indent=2))
+    else:
+        draw.poll(*key, seen)
+    sys.exit(1 if isinstance(seen, FailedPoll) else 0)
+
+
+@cli.command()
+@_config_option
+@_json_option
+@_api_option
+@click.argument("prediction_id", metavar="ID")
+def save(prediction_id: str, api_name: str | None, *, as_json: bool) -> None:
+    """Keep the files of prediction ID's output, whether it is on the list or not. Works beside the daemon."""
+    from notifier import data
+    from notifier.cli import draw
+    from notifier.errors import Mistake
+    from notifier.model import FailedPoll, FileState
+    from notifier.service import load_config, save_by_hand
+
+    configuration = load_config(_config_path())
+    if configuration.outputs is None:
+        missing = "must be there: its `directory` is where files are kept"
+        raise ConfigError([Mistake(str(configuration.path), 1, 1, "outputs", missing)])
+    key = _key(configuration, prediction_id, api_name)
+    with _transport() as transport:
+        seen = _ask(configuration, key, transport)
+        if isinstance(seen, FailedPoll):
+            raise NotifierError(f"{key.id}: {seen.reason}")
+        files = save_by_hand(configuration, configuration.outputs, key, seen, transport)
+    if as_json:
+        click.echo(json.dumps(data.files(files), indent=2))
+    elif files:
+        draw.files(data.files(files))
+    else:
+        click.echo(f"{key.id} is {seen.status}, and there is no file in its output", err=True)
+    sys.exit(1 if any(file.state is not FileState.SAVED for file in files) else 0)
+
+
+def _key(configuration: Config, prediction_id: str, api_name: str | None) -> Key:
+    """Which prediction is meant. Raises UsageError."""
+    from notifier import config
+    from notifier.model import Key
+
     if api_name is not None:
         _known(api_name, configuration.apis, "account")
     try:
@@ -229,18 +286,26 @@ def poll(prediction_id: str, api_name: str | None, *, as_json: bool) -> None:
     accounts = [api_name] if api_name else [named] if named else listed or list(configuration.apis)
     if len(accounts) > 1:
         raise click.UsageError(f"which account? Say --api with one of {', '.join(accounts)}")
+    return Key(accounts[0], prediction_id)
+
+
+@contextmanager
+def _transport() -> Iterator[Transport]:
+    from notifier.transport import Transport
+
     transport = Transport()
     transport.start()
     try:
-        poller = Poller(configuration.apis[accounts[0]], transport)
-        seen = poller.read(poller.ask_once(prediction_id), prediction_id, time.time())
+        yield transport
     finally:
         transport.close()
-    if as_json:
-        click.echo(json.dumps(data.poll(accounts[0], prediction_id, seen), indent=2))
-    else:
-        draw.poll(accounts[0], prediction_id, seen)
-    sys.exit(1 if isinstance(seen, FailedPoll) else 0)
+
+
+def _ask(configuration: Config, key: Key, transport: Transport) -> Observation | FailedPoll:
+    from notifier.poll import Poller
+
+    poller = Poller(configuration.apis[key.api], transport)
+    return poller.read(poller.ask_once(key.id), key.id, time.time())
 
 
 @cli.command()

@@ -16,12 +16,15 @@ OTHER_LIFE = 86400.0
 """Seconds for which a file is tried whose host is not known to delete it: nobody says how long it will be there."""
 
 
-def files_owed(key: Key, known: Iterable[File], seen: Observation, *, now: float, wall: float) -> tuple[File, ...]:
+def files_owed(
+    key: Key, known: Iterable[File], seen: Observation, *, now: float, wall: float, again: bool = False
+) -> tuple[File, ...]:
     """The files of an output that are to be fetched, in its order; of those that are on their way, with today's URL.
 
     `known` are all files that the prediction had before. A file is known by its source: a link that was signed anew
     leads to the same one. Where several have one source (`/file?id=1`, `/file?id=2`), their order tells them apart. Of
-    files that left the output nothing is said here: they stay as they are. `now` is steady, `wall` is wall time.
+    files that left the output nothing is said here: they stay as they are. With `again`, those that were lost or
+    removed are to be fetched once more. `now` is steady, `wall` is wall time.
     """
     before: dict[str, list[File]] = defaultdict(list)
     number = 0
@@ -38,6 +41,10 @@ def files_owed(key: Key, known: Iterable[File], seen: Observation, *, now: float
             same = before[source].pop(0)
             if same.state is FileState.WAITING:
                 owed.append(replace(same, url=asset.url, expires_at=expires_at))
+            elif again and same.state is not FileState.SAVED:
+                owed.append(
+                    File(key, same.number, source, asset.url, created_at=now, due_at=now, expires_at=expires_at)
+                )
             continue
         owed.append(File(key, number, source, asset.url, created_at=now, due_at=now, expires_at=expires_at))
         number += 1

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import random
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from notifier.decide import files_owed
 from notifier.deliver import Lanes
-from notifier.model import Address, Clock, Config, Delivery, File, Incident, IncidentKind, Key, Outputs, Secret
-from notifier.outputs import LocalDirectory, Manifests, Means, Owed, Saver, folder_of
+from notifier.model import (
+    Address,
+    Clock,
+    Config,
+    Delivery,
+    File,
+    FileState,
+    Incident,
+    IncidentKind,
+    Key,
+    Observation,
+    Outputs,
+    Secret,
+)
+from notifier.outputs import LocalDirectory, Manifests, Means, Owed, Saver, attempt, entry_of, folder_of
 from notifier.service.keeper import Keeper
 from notifier.store import Store
 from notifier.transport import Transport, origin
@@ -33,6 +49,40 @@ def _token_for(config: Config, key: Key, url: str) -> Secret | None:
         return api.token if api is not None and origin(url) == origin(api.base_url) else None
     except ValueError:  # a URL that the transport will not ask for
         return None
+
+
+def save_by_hand(config: Config, outputs: Outputs, key: Key, seen: Observation, downloads: Transport) -> list[File]:
+    """Keep the files of an output, each with one attempt, also those that were lost, removed or deleted by hand.
+
+    Returns all of them by number; what could not be kept is LOST, with its `last_error`, and only said so here: a
+    daemon that is at it goes on. What is kept is recorded, if there is a store. Raises StoreError, PlaceError.
+    """
+    means = means_of(outputs, config)
+    means.place.prepare()
+    wall = time.time()
+    with Store.open(config.store, create=False) as store:
+        known = [_as_it_is(file, means) for file in store.files([key]).get(key, ())]
+        found = {file.number: file for file in known if file.state is FileState.SAVED}
+        for owed in files_owed(key, known, seen, now=wall, wall=wall, again=True):
+            file, failure = attempt(owed, means, downloads)
+            if failure is None:
+                wall = time.time()
+                file = replace(file, ended_at=wall)
+                means.manifests.update(key, [entry_of(file, wall)], wall)
+                store.end_file(file, lambda _: (), wall)
+            else:
+                file = replace(file, state=FileState.LOST, last_error=failure.reason)
+            found[file.number] = file
+    return [found[number] for number in sorted(found)]
+
+
+def _as_it_is(file: File, means: Means) -> File:
+    """The same, but lost if it was kept in this place and is not there."""
+    if file.state is not FileState.SAVED or file.name is None:
+        return file
+    folder = folder_of(file.key)
+    is_here = file.place == means.place.address(folder, file.name)
+    return replace(file, state=FileState.LOST) if is_here and means.place.size_of(folder, file.name) is None else file
 
 
 class KeptFiles:

@@ -291,10 +291,10 @@ class Store:
         with self._read() as connection:
             return kept.of(connection, keys)
 
-    def files_of(self, prediction_id: str) -> dict[Key, tuple[File, ...]]:
-        """The same of one prediction, on any account."""
+    def files_overview(self) -> dict[FileState, int]:
+        """How many files there are in each state, of all predictions."""
         with self._read() as connection:
-            return kept.of_prediction(connection, prediction_id)
+            return kept.counts(connection)
 
     def due_files(self, now: float, limit: int) -> list[File]:
         """Those that are to be fetched now, the one that has waited longest first, without their URLs."""
