@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from notifier import channels
 from notifier.decide import shortfall
-from notifier.model import Address, Api, Config, FailedPoll, Incident, IncidentKind, Observation, Watch
+from notifier.model import (
+    Address,
+    Api,
+    Config,
+    FailedPoll,
+    File,
+    FileState,
+    Incident,
+    IncidentKind,
+    Key,
+    Observation,
+    Watch,
+)
 from notifier.store import AccountRow, Store, WatchRow, is_running
 
 JSON = dict[str, Any]
@@ -34,6 +46,8 @@ def status_in(store: Store, config: Config) -> JSON:
     fares = {row.name: row for row in store.channels_overview()}
     incidents = store.open_incidents()
     busy = {row.name: row for row in store.accounts_overview()}
+    counts = store.files_overview()
+    files = _files_of(store, (watch.key for watch in config.watches)) if counts else {}
     rows = []
     for name in dict.fromkeys((*config.channels, *fares)):
         row = fares.get(name)
@@ -52,12 +66,13 @@ def status_in(store: Store, config: Config) -> JSON:
         "as_of": moment(time.time()),
         "running": is_running(config.store),
         "accounts": [_account(config, api, busy.get(name)) for name, api in config.apis.items()],
-        "watches": [_watch(watch, known.get(watch.key)) for watch in config.watches],
+        "watches": [_watch(watch, known.get(watch.key), files.get(watch.key, ())) for watch in config.watches],
         "channels": rows,
         "incidents": [
             {"kind": each.kind.value, "subject": subject(each), "since": moment(each.since), "detail": each.detail}
             for each in incidents
         ],
+        "outputs": _outputs(config, counts),
     }
 
 
@@ -85,7 +100,35 @@ def latencies(config: Config) -> dict[str, float]:
         return {row.name: row.latency for row in store.accounts_overview() if row.latency is not None}
 
 
-def _watch(watch: Watch, row: WatchRow | None) -> JSON:
+def _outputs(config: Config, counts: Mapping[FileState, int]) -> JSON | None:
+    """Where files are kept, and how many there are in all, of predictions no longer in the list too."""
+    if config.outputs is None:
+        return None
+    shown = (FileState.WAITING, FileState.SAVED, FileState.LOST)
+    return {"directory": config.outputs.directory, **{state.value: counts.get(state, 0) for state in shown}}
+
+
+def _files_of(store: Store, keys: Iterable[Key]) -> Mapping[Key, tuple[File, ...]]:
+    return store.files(set(keys))
+
+
+def file(one: File) -> JSON:
+    """A file of an output, for people and programs."""
+    return {
+        "number": one.number,
+        "name": one.name,
+        "state": one.state.value,
+        "place": one.place,
+        "size": one.size,
+        "sha256": one.sha256,
+        "content_type": one.content_type,
+        "source": one.source,
+        "error": one.last_error,
+        "expires": moment(one.expires_at),
+    }
+
+
+def _watch(watch: Watch, row: WatchRow | None, files: Iterable[File]) -> JSON:
     state = row.state if row else None
     polled = row is not None and not row.state.done and not row.state.let_go
     return {
@@ -102,6 +145,7 @@ def _watch(watch: Watch, row: WatchRow | None) -> JSON:
         "next_poll": moment(row.next_poll) if row and polled else None,
         "trouble": list(state.troubles) if state else [],
         "let_go": bool(state and state.let_go),
+        "files": list(map(file, files)),
     }
 
 
@@ -109,6 +153,7 @@ def history(config: Config, prediction_id: str | None, limit: int | None) -> lis
     """The list of `history --json`, oldest first: the newest `limit` notices, or all. Raises StoreError."""
     with Store.open(config.store, create=False) as store:
         rows = store.history(prediction_id, limit)
+        files = _files_of(store, (row.key for row in rows if row.key is not None))
     return [
         {
             "notice": row.notice,
@@ -133,9 +178,16 @@ def history(config: Config, prediction_id: str | None, limit: int | None) -> lis
                 }
                 for each in row.deliveries
             ],
+            "files": [file(one) for one in files.get(row.key, ())] if row.key else [],
         }
         for row in rows
     ]
+
+
+def files(config: Config, prediction_id: str) -> list[JSON]:
+    """The files of a prediction, on any account: also of one that nothing was ever told of. Raises StoreError."""
+    with Store.open(config.store, create=False) as store:
+        return [file(one) for files in store.files_of(prediction_id).values() for one in files]
 
 
 def subject(incident: Incident) -> str:

@@ -15,7 +15,7 @@ from unittest import mock
 
 from notifier.channels import send, targets
 from notifier.message import join
-from notifier.model import Channel, Event, Key, Notice, Secret
+from notifier.model import Channel, Event, File, FileState, Key, Notice, Secret
 from tests.standins.slack import Request, SlackStandIn
 from tests.standins.smtp import Mail, SMTPStandIn
 
@@ -50,11 +50,15 @@ def shown() -> Iterator[Sequence[Notice]]:
                  error="CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 <A100> is full & busy.", logs=LOGS),
     ]  # fmt: skip
     again: dict[str, Any] = {"prediction": "gm3qorzdhgbfurvjtvhg6dckhu", "name": "Voice-over"}
+    link = "https://replicate.delivery/xezq/p9Zb/voice.wav"
+    place = f"/var/lib/notifier/outputs/cometapi/{again['prediction']}/000-voice.wav"
+    key = Key("cometapi", again["prediction"])
+    kept = File(key, 0, link, state=FileState.SAVED, name="000-voice.wav", place=place, size=4_190_208)
     yield [
         a_notice("b5yt2nwe7c", 95, **again, before="starting", status="processing"),
         a_notice("d4rs7jfq3m", 64, **again, event=Event.STUCK, status="processing", since=1860.0),
         a_notice("x6hc3vlo2e", 18, **again, status="succeeded", ends=("stuck",), took=4630.0, has_output=True,
-                 output=("https://replicate.delivery/xezq/p9Zb/voice.wav",), expires=NOW + 2520),
+                 output=(link,), expires=NOW + 2520, files=(kept,)),
     ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from notifier.model import Address, Event, Incident, IncidentKind, Key, Notice, State
+from notifier.model import Address, Event, File, FileState, Incident, IncidentKind, Key, Notice, State
 from notifier.store import AccountRow, Change, Store
 
 ERROR = "CUDA out of memory. " + "Tried to allocate 20.00 MiB (GPU 0; 39.39 GiB total capacity) " * 3 + "the end"
@@ -33,6 +33,8 @@ watchlist:
   - {PLAIN.id}
   - {TROUBLED.id}
 """
+OUTPUTS = "outputs: {directory: /srv/files}\n"
+PLACE = f"/srv/files/cometapi/{NAMED.id}/000-a-teaser-whose-name-makes-its-path-longer-than-a-line.mp4"
 
 
 @pytest.fixture
@@ -195,6 +197,124 @@ def test_an_output_that_cannot_be_written_is_one_line(folder: Path, arguments: t
         1,
         "notifier: the output cannot be written: No space left on device\n",
     )
+
+
+def a_file(key: Key, number: int, state: FileState, **facts: object) -> File:
+    values = {"url": f"https://u:p@h/{number}?sig=s3cr3t", "created_at": time.time(), "due_at": time.time()}
+    return File(key, number, f"https://h/{number}", state=state, **{**values, **facts})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def keeping(folder: Path) -> Path:
+    """The same with files: one of each kind of the teaser's, all of another's, and those of one that is not listed."""
+    (folder / "config.yaml").write_text(CONFIG + OUTPUTS)
+    saved = {
+        "place": PLACE,
+        "size": 1_234_567,
+        "sha256": "5" * 64,
+        "content_type": "video/mp4",
+        "last_error": "HTTP 500",
+    }
+    mine = [
+        a_file(NAMED, 0, FileState.SAVED, name="000-a.mp4", url=None, **saved),
+        a_file(NAMED, 1, FileState.WAITING, last_error="HTTP 502", expires_at=time.time() + 3000),
+        a_file(NAMED, 2, FileState.WAITING),
+        a_file(NAMED, 3, FileState.LOST, last_error="HTTP 404 [not] found " * 5, ended_at=time.time()),
+        a_file(NAMED, 4, FileState.REMOVED, url=None, name="004-b.png", size=5, ended_at=time.time()),
+    ]
+    others = [a_file(PLAIN, number, FileState.SAVED, place=f"/srv/{number}", size=1) for number in range(2)]
+    unlisted = a_file(Key("cometapi", "byhand"), 0, FileState.SAVED, place="s3://b/byhand/000", size=1)
+    with Store.open(f"sqlite:///{folder}/state/notifier.db", create=False) as store:
+        for file in (*mine, *others, unlisted):
+            store.end_file(file, lambda _: (), time.time())
+    return folder
+
+
+def test_status_says_what_became_of_a_watchs_files_and_of_all(keeping: Path) -> None:
+    lines = piped(keeping, "status").stdout.splitlines()
+    teaser = next(number for number, line in enumerate(lines) if NAMED.id in line)
+    assert lines[teaser + 2] == "    files: 1 of 5 kept, 2 on their way, 1 lost, 1 removed"
+    plain = next(number for number, line in enumerate(lines) if PLAIN.id in line)
+    assert lines[plain + 1] == "    files: 2 kept"
+    assert lines[plain + 2].startswith("starting"), "a watch without files has no line for them"
+    assert lines[-1] == "outputs: 4 kept, 2 on their way, 1 lost, in /srv/files"
+    assert max(map(len, at_a_terminal(keeping, 80, "status"))) <= 80
+
+
+@pytest.mark.parametrize(
+    ("states", "said"),
+    [
+        ("saved", "1 kept"),
+        ("saved waiting", "1 of 2 kept, 1 on its way"),
+        ("waiting waiting", "2 on their way"),
+        ("lost lost", "2 lost"),
+        ("removed", "1 removed"),
+    ],
+)
+def test_what_became_of_files_is_said_in_few_words(folder: Path, states: str, said: str) -> None:
+    with Store.open(f"sqlite:///{folder}/state/notifier.db", create=False) as store:
+        for number, state in enumerate(states.split()):
+            store.end_file(a_file(PLAIN, number, FileState(state)), lambda _: (), time.time())
+    assert f"    files: {said}\n" in piped(folder, "status").stdout
+
+
+def test_history_of_a_prediction_says_where_its_files_are_and_why_not(keeping: Path) -> None:
+    whole = [line.rstrip() for line in piped(keeping, "history", NAMED.id).stdout.splitlines()]
+    assert whole[-11:] == [
+        "files",
+        "         0  saved, 1.2 MB",
+        f"            {PLACE}",
+        "         1  waiting, given up in 50m: HTTP 502",
+        "            https://h/1",
+        "         2  waiting",
+        "            https://h/2",
+        f"         3  lost: {'HTTP 404 [not] found ' * 5}".rstrip(),
+        "            https://h/3",
+        "         4  removed, 5 bytes",
+        "            https://h/4",
+    ]
+    lines = at_a_terminal(keeping, 80, "history", NAMED.id)
+    assert f"            {PLACE}" in lines, "to be copied, it is the terminal that breaks it"
+    assert max(len(line) for line in lines if PLACE not in line) <= 80
+    assert "files" not in piped(keeping, "history").stdout.split("\n")
+
+
+def test_history_knows_files_of_a_prediction_of_which_nothing_was_told(keeping: Path) -> None:
+    done = piped(keeping, "history", "byhand")
+    assert done.stdout == "files\n         0  saved, 1 byte\n            s3://b/byhand/000\n"
+    assert done.stderr == ""
+
+
+def test_json_has_every_file_and_how_many_there_are(keeping: Path) -> None:
+    said = piped(keeping, "status", "--json").stdout
+    assert "s3cr3t" not in said
+    found = json.loads(said)
+    assert found["outputs"] == {"directory": "/srv/files", "waiting": 2, "saved": 4, "lost": 1}
+    files = {watch["id"]: watch["files"] for watch in found["watches"]}
+    assert files[NAMED.id][0] == {
+        "number": 0,
+        "name": "000-a.mp4",
+        "state": "saved",
+        "place": PLACE,
+        "size": 1_234_567,
+        "sha256": "5" * 64,
+        "content_type": "video/mp4",
+        "source": "https://h/0",
+        "error": "HTTP 500",
+        "expires": None,
+    }
+    assert [file["state"] for file in files[NAMED.id]] == ["saved", "waiting", "waiting", "lost", "removed"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]{8}Z", files[NAMED.id][1]["expires"])
+    assert (len(files[PLAIN.id]), files[TROUBLED.id]) == (2, [])
+    notices = json.loads(piped(keeping, "history", "--json").stdout)
+    assert [(notice["notice"], notice["files"]) for notice in notices] == [("n1", files[NAMED.id]), ("n2", [])]
+
+
+def test_without_a_place_for_files_there_is_none_in_json_nor_a_line(folder: Path) -> None:
+    assert json.loads(piped(folder, "status", "--json").stdout)["outputs"] is None
+    assert "outputs" not in piped(folder, "status").stdout
+    (folder / "config.yaml").write_text(CONFIG + OUTPUTS)
+    assert piped(folder, "status").stdout.splitlines()[-1] == "outputs: 0 kept, in /srv/files"
 
 
 def test_a_terminal_that_lacks_a_character_gets_a_question_mark(folder: Path) -> None:

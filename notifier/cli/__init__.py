@@ -262,10 +262,11 @@ def save(prediction_id: str, api_name: str | None, *, as_json: bool) -> None:
         if isinstance(seen, FailedPoll):
             raise NotifierError(f"{key.id}: {seen.reason}")
         files = save_by_hand(configuration, configuration.outputs, key, seen, transport)
+    found = list(map(data.file, files))
     if as_json:
-        click.echo(json.dumps(data.files(files), indent=2))
-    elif files:
-        draw.files(data.files(files))
+        click.echo(json.dumps(found, indent=2))
+    elif found:
+        draw.files(found)
     else:
         click.echo(f"{key.id} is {seen.status}, and there is no file in its output", err=True)
     sys.exit(1 if any(file.state is not FileState.SAVED for file in files) else 0)
@@ -345,7 +346,10 @@ def history(prediction_id: str | None, limit: int | None, *, as_json: bool) -> N
     found = data.history(configuration, prediction_id, limit or SHOWN + 1)
     shown = found if limit else found[-SHOWN:]
     draw.history(shown)
-    if not found:
+    kept = data.files(configuration, prediction_id) if prediction_id else []
+    if kept:
+        draw.files(kept)
+    if not found and not kept:
         listed = prediction_id is None or any(watch.key.id == prediction_id for watch in configuration.watches)
         click.echo("nothing was told yet" if listed else f"nothing is known of {prediction_id}", err=True)
     elif len(shown) < len(found):

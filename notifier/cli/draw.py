@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.text import Text
 
@@ -25,8 +27,9 @@ STYLES = {
     "sent": "green",
     "given_up": "red",
     "waiting": "yellow",
+    "saved": "green",
+    "lost": "red",
 }
-
 
 WIDE = 100_000
 """Columns of what is no terminal: whoever reads a pipe or a file wants each line whole."""
@@ -174,6 +177,19 @@ def status(found: JSON) -> None:
             for each in found["incidents"]
         ]
         _grid(console, "incidents", ("kind", "subject", "since"), rows)
+    if found["outputs"]:
+        _outputs(console, found["outputs"])
+
+
+def _outputs(console: Console, outputs: JSON) -> None:
+    counts = [f"{outputs['saved']:,} kept", *_on_their_way_and_gone(outputs)]
+    console.print(Text.assemble(("outputs", "bold"), f": {', '.join(counts)}, in ", _plain(outputs["directory"])))
+
+
+def _on_their_way_and_gone(counts: Mapping[str, int]) -> list[str]:
+    """Of the files that are not kept, how many there are by their state."""
+    words = (("waiting", "on its way" if counts["waiting"] == 1 else "on their way"), ("lost", "lost"))
+    return [f"{counts[state]:,} {word}" for state, word in (*words, ("removed", "removed")) if counts.get(state)]
 
 
 def _watches(console: Console, watches: list[JSON], *, running: bool) -> None:
@@ -191,7 +207,7 @@ def _watches(console: Console, watches: list[JSON], *, running: bool) -> None:
                 _ago(watch["last_polled"]),
                 _next_poll(watch, running=running),
             ),
-            _troubles(watch),
+            [*_troubles(watch), *_kept(watch["files"])],
         )
         for watch in watches
     ]
@@ -213,6 +229,17 @@ def _troubles(watch: JSON) -> list[Text]:
     if watch["error"]:
         found.append(_cut(f"error: {watch['error']}"))
     return [Text(style="yellow").append_text(_plain(text)) for text in found]
+
+
+def _kept(files: Sequence[JSON]) -> list[Text]:
+    """What became of a watch's files: `3 kept`, `1 of 3 kept, 2 on their way`, `2 lost`."""
+    if not files:
+        return []
+    counts = Counter(file["state"] for file in files)
+    of_all = "" if counts["saved"] == len(files) else f" of {len(files)}"
+    kept = [f"{counts['saved']}{of_all} kept"] if counts["saved"] else []
+    told = ", ".join([*kept, *_on_their_way_and_gone(counts)])
+    return [Text(f"files: {told}", style="yellow" if counts["lost"] else "")]
 
 
 def _channel_troubles(channel: JSON) -> list[Text]:
@@ -244,6 +271,23 @@ def history(found: list[JSON]) -> None:
             if each["last_error"]:
                 line.append("; before: " if each["state"] == "sent" else ": ").append_text(_plain(each["last_error"]))
             _indented(console, line)
+
+
+def files(found: list[JSON]) -> None:
+    """Where the files of a prediction are, or why not; each place on a line of its own, to be copied."""
+    console = _console()
+    console.print(Text("files", style="bold"))
+    for file in found:
+        line = Text(f"{file['number']:>6}  ") + _styled(file["state"])
+        if file["size"] is not None:
+            line.append(f", {decimal(file['size'])}")
+        if file["state"] == "waiting" and file["expires"]:
+            line.append(f", given up {_ago(file['expires'])}")
+        if file["state"] != "saved" and file["error"]:
+            line.append(": ").append_text(_plain(file["error"]))
+        _indented(console, line)
+        where = file["place"] if file["state"] == "saved" else file["source"]
+        console.print(Text(" " * 12) + _plain(where or ""))
 
 
 def poll(api: str, prediction_id: str, seen: Observation | FailedPoll) -> None:

@@ -291,6 +291,11 @@ class Store:
         with self._read() as connection:
             return kept.of(connection, keys)
 
+    def files_of(self, prediction_id: str) -> dict[Key, tuple[File, ...]]:
+        """The same of one prediction, on any account."""
+        with self._read() as connection:
+            return kept.of_prediction(connection, prediction_id)
+
     def files_overview(self) -> dict[FileState, int]:
         """How many files there are in each state, of all predictions."""
         with self._read() as connection:

@@ -96,6 +96,11 @@ def of(connection: Connection, keys: Collection[Key] | None) -> dict[Key, tuple[
     return found
 
 
+def of_prediction(connection: Connection, prediction_id: str) -> dict[Key, tuple[File, ...]]:
+    """All files of a prediction, on any account."""
+    return _by_key(connection.execute(_BRIEF.where(files.c.id == prediction_id).order_by(*_ORDER)))
+
+
 def counts(connection: Connection) -> dict[FileState, int]:
     """How many files there are in each state."""
     query = select(files.c.state, func.count()).group_by(files.c.state)
