@@ -141,6 +141,7 @@ FAULTS = {
     "mailbox full": ("recipient", "552 5.2.2 over quota", "SMTP 552 5.2.2 over quota", {"content"}),
     "sender refused": ("sender", "550 5.7.1 denied", "SMTP 550 5.7.1 denied", set()),
     "too big": ("data", "552 5.3.4 too big", "SMTP 552 5.3.4 too big", {"content"}),
+    "too big, in other words": ("sender", "554 5.3.4 too big", "SMTP 554 5.3.4 too big", {"content"}),
     "spam": ("data", "554 5.7.1 looks like spam", "SMTP 554 5.7.1 looks like spam", {"content"}),
     "no room": ("data", "451 4.3.1 no room", "SMTP 451 4.3.1 no room", set()),
     "reset after data": ("data", "reset", "connection reset", {"maybe_arrived"}),

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from notifier.channels import inspect, masked, plugins, targets
+from notifier.channels import inspect, masked, no_files, plugins, targets
 from notifier.model import Address, Channel, Secret
 
 TOKENS = "T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7"
@@ -197,6 +197,26 @@ def test_a_url_is_checked_without_being_shown(
         assert remark in (warning or "")
     told = f"{problem} {warning} {caplog.text} {''.join(capfd.readouterr())}"
     assert not re.search(r"TIiaj|4ddbc191|pw@|secret|only-this|person@|1dHSdO|T1JJ3", told)
+
+
+# URL -> why there are no files
+NO_FILES = {
+    f"slack://{TOKENS}/#general": "a Slack webhook takes no files; a bot token does",
+    f"https://hooks.slack.com/services/{TOKENS}": "a Slack webhook takes no files; a bot token does",
+    "twilio://AC735c307c62944b5a:e29dfbcebf390dee9@15551234567/15557654321": "this service takes no files",
+    "mmost://127.0.0.1/3ccdd113474722377935511fc85d3dd4": "this service takes no files",
+    f"slack://{BOT}/#general": None,
+    "mailtos://bot:pw@example.com?to=a@x.example": None,
+    "tgram://123456789:abcdefg_hijklmnop/12315544/": None,
+    "json://127.0.0.1": None,
+    "nosuch://x": None,
+    "": None,
+}
+
+
+@pytest.mark.parametrize(("url", "why"), NO_FILES.items(), ids=NO_FILES.keys())
+def test_it_is_known_which_channels_take_files(url: str, why: str | None) -> None:
+    assert no_files(Secret(url)) == why
 
 
 def test_a_scheme_whose_package_is_missing_names_the_package() -> None:

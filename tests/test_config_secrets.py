@@ -185,6 +185,14 @@ def test_a_warning_about_a_url_is_kept_with_its_place() -> None:
     )
 
 
+def test_files_for_a_channel_that_takes_none_are_a_warning_where_they_are_asked_for() -> None:
+    text = EMPTY.replace("'json://localhost'", "'json://localhost', attach: true", 1)
+    text = text.replace("'json://localhost'}", "'json://localhost', attach: false}")
+    loaded = load(text, inspect_url=lambda url: UrlInspection(no_files="this service takes no files"))
+    assert loaded.warnings == ("config.yaml:4:43: channels.team.attach: has no effect: this service takes no files",)
+    assert load(text, inspect_url=lambda url: UrlInspection()).warnings == ()
+
+
 def test_a_template_that_does_not_compile_is_a_mistake_at_its_value() -> None:
     text, _ = channel("title: '{{ name'\n    body: |\n      {% if %}", "")
     found = mistakes(text, template_problem=lambda template: f"line {template.count('{')}")

@@ -39,7 +39,7 @@ apis:
 channels:
   team:
     {url: json://x, events: [failed], rate: 30/min, digest_over: 3, give_up_after: 1d, retry_after: [1, 2m],
-     incident_after: 5s, title: T, body: B}
+     incident_after: 5s, title: T, body: B, attach: true, attach_max: 2KiB}
   other: {url: json://y}
 operators: []
 defaults:
@@ -52,7 +52,7 @@ outputs: {directory: /srv/files}
 """)
     assert loaded.apis["mine"] == Api("mine", "https://a.b/v1", Secret("t"), 120, 5, 10, 2**20, True, 1, 2, 3, 4)
     assert loaded.channels["team"] == Channel(
-        "team", Secret("json://x"), frozenset({"failed"}), 0.5, 3, 86400, (1, 120), 5, "T", "B"
+        "team", Secret("json://x"), frozenset({"failed"}), 0.5, 3, 86400, (1, 120), 5, "T", "B", True, 2048
     )
     assert loaded.operators == ()
     assert [(watch.key, watch.name, watch.rules) for watch in loaded.watches] == [

@@ -50,6 +50,8 @@ _POLICY = re.compile(r"5\.7\.\d")
 """An SMTP server's enhanced status (RFC 3463) of a refusal by policy: the mailbox is there, this mail is not let in."""
 _NO_MAILBOX = re.compile(r"5\.1\.[0-36]\b|5\.2\.1\b")
 """And of a mailbox that does not exist, has moved or is disabled."""
+_TOO_LARGE = re.compile(r"5\.3\.4\b|5\.2\.3\b")
+"""And of a mail that is larger than the server or the mailbox takes; not every server says 552 then."""
 
 
 class _Cause(NamedTuple):
@@ -126,7 +128,7 @@ def _http(status: int, answer: str, retry_after: str = "") -> DeliveryError:
     gone = status == 410 or word in _GONE or bool(_GONE_IN_WORDS.search(said))
     return DeliveryError(
         f"HTTP {status}: {said}" if said else f"HTTP {status}",
-        content=not gone and (status in (400, 413, 422) or word in _CONTENT),
+        content=not gone and (status in (400, 413, 415, 422) or word in _CONTENT),
         gone=gone,
         # A success that is none: the service, or a portal in between, says something else. A gateway that waited in
         # vain (504, and Cloudflare's 524) does not know either.
@@ -215,7 +217,8 @@ def _smtp(text: str, records: Sequence[Record]) -> DeliveryError | None:
     reason = _smtp_reason(code, words)
     after_sender = len(value) == 2 and _sending(records) and code >= 500
     gone = after_sender and bool(_NO_MAILBOX.search(reason))
-    return DeliveryError(reason, content=not gone and (after_sender or code == 552), gone=gone)
+    too_large = code == 552 or bool(_TOO_LARGE.search(reason))
+    return DeliveryError(reason, content=not gone and (after_sender or too_large), gone=gone)
 
 
 def _is_answer(value: Any) -> bool:

@@ -6,6 +6,8 @@ import logging
 import re
 import threading
 from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
 
 from notifier.channels import plugins, reasons
 from notifier.channels.urls import Target, mask, password, secret_parts
@@ -19,12 +21,17 @@ DEADLINE = 60.0
 """Seconds for one delivery in all."""
 MOST_HANGING = 3
 """Deliveries to one address that may hang at once; each holds a thread."""
+MOST_WITH_FILES = 4
+"""Messages of one channel that may be on their way with files at once: composing a mail takes eight times their size in
+memory."""
 LONGEST = 160
 """Characters of a reason."""
 
 _WORDS_TAKEN = re.compile(r"Sent .*notification")
 """How a plugin says that a text was taken: not what it says of a file."""
 _hanging: defaultdict[Address, list[_Attempt]] = defaultdict(list)
+_places: defaultdict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(MOST_WITH_FILES))
+"""Of each channel, those that are free for messages with files."""
 
 
 class _Attempt:
@@ -33,7 +40,7 @@ class _Attempt:
     yet, but waits for a name server. A daemon thread: one that hangs keeps no process alive.
     """
 
-    def __init__(self, target: Target, message: Message) -> None:
+    def __init__(self, target: Target, message: Message, over: Callable[[], None]) -> None:
         self.records: list[plugins.Record] = []
         self.taken = False
         self.words_taken = False
@@ -45,7 +52,7 @@ class _Attempt:
         self._connections = plugins.Connections()
         # Only the thread has the message, with its files: the attempt itself is kept for longer.
         name = f"send {target.address.channel}"
-        self._thread = threading.Thread(target=self._run, args=(message,), name=name, daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(message, over), name=name, daemon=True)
         self._thread.start()
 
     @property
@@ -61,7 +68,7 @@ class _Attempt:
         """Why the message was not taken, once finished."""
         return DeliveryError(self._broke) if self._broke else reasons.explain(self.records)
 
-    def _run(self, message: Message) -> None:
+    def _run(self, message: Message, over: Callable[[], None]) -> None:
         try:
             parsed = plugins.parse(self._target.url.reveal())
             plugin = plugins.build(parsed) if parsed else None
@@ -76,6 +83,8 @@ class _Attempt:
         except Exception as error:  # noqa: BLE001 - its text may hold the URL; and no plugin may end a lane
             self._broke = f"Apprise failed ({type(error).__name__})"
         finally:
+            del message
+            over()
             self.finished.set()
 
     def _listen(self, record: plugins.Record) -> None:
@@ -95,15 +104,22 @@ def send(target: Target, message: Message, *, deadline: float = DEADLINE) -> Non
     the channel's URL. Any number of threads may send at once.
 
     The message's files go with it if the channel takes any. When it took the words and then not the files, the message
-    is sent, as a repeat would only double the words; the log says what became of the files.
+    is sent, as a repeat would only double the words. It also goes without files when as many messages of its channel as
+    may carry some have been on their way for `deadline` seconds. The log says so.
     """
     hanging = [attempt for attempt in _hanging[target.address] if attempt.alive]
     _hanging[target.address] = hanging
     if len(hanging) >= MOST_HANGING:
         raise DeliveryError(f"{len(hanging)} earlier attempts still hang", maybe_arrived=True)
+    place = _places[target.address.channel]
+    if message.attachments and not place.acquire(timeout=deadline):
+        _log_without_files(target, f"{MOST_WITH_FILES} messages with files are still on their way")
+        message = replace(message, attachments=())
+    over = place.release if message.attachments else _nothing
     try:
-        attempt = _Attempt(target, message)
+        attempt = _Attempt(target, message, over)
     except RuntimeError:
+        over()
         raise DeliveryError("no thread could be started") from None
     if attempt.finished.wait(deadline) or attempt.taken:
         error = None if attempt.taken else _without_secrets(attempt.error(), target)
@@ -112,10 +128,18 @@ def send(target: Target, message: Message, *, deadline: float = DEADLINE) -> Non
         hanging.append(attempt)
         error = DeliveryError(f"no answer within {deadline:g} s", maybe_arrived=True)
     if error and attempt.words_taken:
-        about = {"channel": target.address.channel, "recipient": target.address.recipient or None}
-        event(logger, logging.WARNING, "sent without files", **about, reason=error.in_full)
+        _log_without_files(target, error.in_full)
     elif error:
         raise error
+
+
+def _nothing() -> None:
+    """What is over without having held a place."""
+
+
+def _log_without_files(target: Target, reason: str) -> None:
+    about = {"channel": target.address.channel, "recipient": target.address.recipient or None}
+    event(logger, logging.WARNING, "sent without files", **about, reason=reason)
 
 
 def _without_secrets(error: DeliveryError, target: Target) -> DeliveryError:

@@ -218,7 +218,7 @@ class ChannelKeys(Keys):
     attach: Annotated[bool, PlainValidator(values.truth), Described({"type": "boolean"})] = _key(
         "Messages carry the files of outputs that were kept, where the service takes files.", default=False
     )
-    attach_max: Annotated[int, _bounded(values.parse_size, "1KiB", "100MiB"), _SIZE] = _key(
+    attach_max: Annotated[int, _bounded(values.parse_size, "1KiB", "50MiB"), _SIZE] = _key(
         "The files of one message have at most so many bytes together; those that do not fit are only named.", "5MiB"
     )
     title: Text | None = _key("A Jinja2 template in place of the built-in title.", None)

@@ -83,6 +83,8 @@ class SMTPStandIn:
         self.at_data: str | None = None
         self.after_data: str | None = None
         self.at_quit: str | None = None
+        self.size_limit: int | None = None
+        """Bytes of a mail at most, as it says in its answer to EHLO and keeps to."""
         self.security = security
         self._script: deque[dict[str, str]] = deque()
         self._changed = threading.Condition()
@@ -164,6 +166,7 @@ class _Session(SMTP):
             _Handler(stand_in, self),
             hostname="mail.stand-in.example",
             loop=stand_in.loop,
+            data_size_limit=stand_in.size_limit or 2**26,
             tls_context=stand_in.tls if stand_in.security == "starttls" else None,
             require_starttls=stand_in.security == "starttls",
             auth_require_tls=False,
