@@ -102,7 +102,7 @@ def test_that_all_are_kept_is_told_as_saved() -> None:
     a, b = owed(f"{HOST}/a", f"{HOST}/b")
     notice = files_notice("X", [over(a, FileState.SAVED), over(b, FileState.SAVED)], now=NOW, wall=WALL)
     assert notice is not None
-    assert (notice.event, notice.names, notice.count, notice.output) == (Event.SAVED, {"saved"}, 2, ())
+    assert (notice.event, notice.names, notice.count, notice.output) == (Event.SAVED, frozenset({"saved"}), 2, ())
     assert (notice.name, notice.key, notice.time) == ("X", KEY, WALL)
 
 
