@@ -58,9 +58,13 @@ def _of_all(notice: Notice, what: str) -> str | None:
 
 def places(files: Sequence[File], most: int, *, sizes: bool = False) -> list[str]:
     """Where the kept files are, a line each; those there is no room for are counted in a last line."""
-    there = [(place, file.size) for file in saved(files) if (place := text.place(file.place or ""))]
-    shown = [f"{place} ({file_size(size)})" if sizes and size is not None else place for place, size in there[:most]]
-    return [*shown, *_more(len(saved(files)) - len(shown))]
+    there = saved(files)
+    shown = [
+        f"{place} ({file_size(file.size)})" if sizes and file.size is not None else place
+        for file in there[:most]
+        if (place := text.place(file.place or ""))
+    ]
+    return [*shown, *_more(len(there) - len(shown))]
 
 
 def lines(files: Sequence[File], most: int) -> list[str]:
