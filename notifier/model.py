@@ -382,6 +382,8 @@ class File:
     """When it is given up if it has not been fetched by then; None for a `data:` URI, which is here already."""
     ended_at: float | None = None
     """When it was saved, lost or removed."""
+    told: bool = False
+    """Whether somebody was told that it is lost."""
 
 
 @dataclass(frozen=True, slots=True)

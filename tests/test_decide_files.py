@@ -121,6 +121,33 @@ def test_what_could_not_be_kept_is_told_with_its_link_while_that_works() -> None
     assert (late.event, late.output, late.expires) == (Event.SAVE_FAILED, (), None)
 
 
+def test_what_is_lost_is_told_once_the_others_were_tried_and_only_once() -> None:
+    a, b = owed(f"{HOST}/a", f"{HOST}/b")
+    lost = over(a, FileState.LOST)
+    assert files_notice("X", [lost, b], now=NOW, wall=WALL) is None
+    tried = replace(b, attempts=1)
+    notice = files_notice("X", [lost, tried], now=NOW, wall=WALL)
+    assert notice is not None
+    assert notice.event is Event.SAVE_FAILED
+    told = replace(lost, told=True)
+    assert files_notice("X", [told, tried], now=NOW, wall=WALL) is None
+    rest = files_notice("X", [told, over(tried, FileState.SAVED)], now=NOW, wall=WALL)
+    assert rest is not None
+    assert rest.event is Event.SAVED
+    both = files_notice("X", [told, over(tried, FileState.LOST)], now=NOW, wall=WALL)
+    assert both is not None
+    assert both.event is Event.SAVE_FAILED
+
+
+def test_files_that_are_given_up_together_are_told_together() -> None:
+    files = [replace(file, attempts=9) for file in owed(*(f"{HOST}/{n}" for n in range(3)))]
+    end = NOW + LINK_LIFE
+    lost = [over(file, FileState.LOST) for file in files]
+    assert files_notice("X", [lost[0], *files[1:]], now=end, wall=WALL) is None
+    assert files_notice("X", [*lost[:2], files[2]], now=end + 5, wall=WALL) is None
+    assert files_notice("X", lost, now=end + 10, wall=WALL) is not None
+
+
 def test_the_same_end_has_the_same_notice_id_and_another_end_another() -> None:
     a, b = owed(f"{HOST}/a", f"{HOST}/b")
     kept, lost = over(a, FileState.SAVED), over(b, FileState.LOST)

@@ -131,12 +131,23 @@ def test_the_end_of_a_file_and_its_notice_are_one_transaction(store: Store) -> N
     assert seen == [(saved(file(0)), file(1))]
     assert released == []
 
+    assert not any(each.told for each in store.files()[KEY])
+
     def fail(_: Sequence[File]) -> Sequence[Owed]:
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
         store.end_file(saved(file(1)), fail, NOW)
     assert store.files()[KEY][1] == file(1)
+
+
+def test_what_is_lost_is_noted_as_told_with_the_notice(store: Store) -> None:
+    store.record([Change(KEY, DONE, files=(file(0), file(1)))], NOW)
+    lost = [replace(file(number), state=FileState.LOST, ended_at=NOW) for number in (0, 1)]
+    store.end_file(lost[0], nothing, NOW)
+    assert [each.told for each in store.files()[KEY]] == [False, False]
+    store.end_file(lost[1], lambda _: [(replace(TOLD, event=Event.SAVE_FAILED), ())], NOW)
+    assert [each.told for each in store.files()[KEY]] == [True, True]
 
 
 def test_what_waits_for_files_is_due_when_they_are_over(store: Store) -> None:

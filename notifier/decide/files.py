@@ -12,6 +12,8 @@ from notifier.decide.links import LINK_LIFE, is_short_lived
 from notifier.decide.notices import notice_id
 from notifier.model import Event, File, FileState, Key, Notice, Observation
 
+SOON = 60.0
+"""Seconds in which a file that is given up then is waited for, so that all are told together."""
 OTHER_LIFE = 86400.0
 """Seconds for which a file is tried whose host is not known to delete it: nobody says how long it will be there."""
 
@@ -52,15 +54,19 @@ def files_owed(
 
 
 def files_notice(name: str, files: Sequence[File], *, now: float, wall: float) -> Notice | None:
-    """What is told of a prediction's files (at least one, by their numbers) now that one of them is over; None while
-    others are on their way.
+    """What is told of a prediction's files (at least one, by their numbers) now that one of them is over.
 
-    Those that could not be kept are named with where they can still be had, as long as that is so.
+    What is lost is told when each of the others was tried, so that there is time to do something about it, and of what
+    is about to be given up as well it is told at once. That all are kept is told when none is on its way any more. None
+    is told twice. Lost ones are named with where they can still be had, as long as that is so.
     """
-    if any(file.state is FileState.WAITING for file in files):
+    waiting = [file for file in files if file.state is FileState.WAITING]
+    if any(file.attempts == 0 or (file.expires_at or now + 2 * SOON) <= now + SOON for file in waiting):
         return None
     lost = [file for file in files if file.state is FileState.LOST]
-    event = Event.SAVE_FAILED if lost else Event.SAVED
+    if all(file.told for file in lost) and waiting:
+        return None
+    event = Event.SAVED if all(file.told for file in lost) else Event.SAVE_FAILED
     key = files[0].key
     left = [file for file in lost if file.url is not None and file.expires_at is not None and file.expires_at > now]
     ends = min((file.expires_at for file in left if file.expires_at is not None), default=None)

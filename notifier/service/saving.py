@@ -149,7 +149,8 @@ class Saving:
     def place_fails(self, since: float, reason: str) -> None:
         """The operators hear of it."""
         if self._kept.means is not None:
-            incident = Incident(IncidentKind.OUTPUTS, self._kept.means.outputs.directory, since, reason)
+            detail = reason.removeprefix("outputs cannot be kept: ")  # which the incident itself says
+            incident = Incident(IncidentKind.OUTPUTS, self._kept.means.outputs.directory, since, detail)
             self._keeper.post(partial(self._keeper.begin_incident, incident))
 
     def place_works(self) -> None:

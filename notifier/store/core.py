@@ -333,8 +333,8 @@ class Store:
         self, file: File, tell: Callable[[Sequence[File]], Sequence[rows.Owed]], now: float
     ) -> tuple[list[Delivery], list[Address]]:
         """Note that a file is saved, lost or removed, together with the notices owed for it: `tell` gets all files of
-        the prediction, this one as it is now, and is to be quick. When none is on its way any more, what was held back
-        for them is due now.
+        the prediction, this one as it is now, and is to be quick; what it answers tells of all that are lost. When none
+        is on its way any more, what was held back for them is due now.
 
         Returns the new deliveries, and those for whom something is due that was held back.
         """
@@ -343,7 +343,10 @@ class Store:
             files = kept.of(connection, [file.key])[file.key]
             over = all(each.state is not FileState.WAITING for each in files)
             released = kept.release(connection, file.key, now) if over else []
-            return outbox.add(connection, tell(files), now), released
+            owed = tell(files)
+            if owed:
+                kept.mark_told(connection, file.key)
+            return outbox.add(connection, owed, now), released
 
     def old_files(self, before: float, limit: int, offset: int = 0) -> list[File]:
         """Some of the files that were saved before that time (steady), oldest first, after the first `offset`."""

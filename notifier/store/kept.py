@@ -66,6 +66,12 @@ def mark_failed(connection: Connection, file: File, *, due_at: float, reason: st
     connection.execute(_FAILED, {**_which(file), **_head_of(file), **values})
 
 
+def mark_told(connection: Connection, key: Key) -> None:
+    """Of the prediction's lost files, all were told."""
+    lost = files.c.state == FileState.LOST.value
+    connection.execute(update(files).where(files.c.api == key.api, files.c.id == key.id, lost).values(told=True))
+
+
 def due(connection: Connection, now: float, limit: int) -> list[File]:
     """Those that have waited longest of what is due now, without their URLs."""
     query = _BRIEF.where(_WAITING, files.c.due_at <= now).order_by(files.c.due_at, *_ORDER).limit(limit)

@@ -152,6 +152,7 @@ files = Table(
     Column("due_at", Float, nullable=False),
     Column("expires_at", Float),
     Column("ended_at", Float),
+    Column("told", Boolean, nullable=False),
     # One index for what is to be fetched next, and one for what has been kept for long enough.
     Index("files_state", "state", "due_at"),
     Index("files_ended_at", "state", "ended_at"),

@@ -29,6 +29,7 @@ def upgrade() -> None:
         sa.Column("due_at", sa.Float, nullable=False),
         sa.Column("expires_at", sa.Float),
         sa.Column("ended_at", sa.Float),
+        sa.Column("told", sa.Boolean, nullable=False),
     )
     op.create_index("files_state", "files", ["state", "due_at"])
     op.create_index("files_ended_at", "files", ["state", "ended_at"])
