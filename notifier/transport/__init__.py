@@ -42,6 +42,7 @@ from notifier.transport.exchange import Buffered, Exchange, Job
 from notifier.transport.guard import Guard, Origin, origin
 from notifier.transport.heads import Head
 from notifier.transport.intake import Sink
+from notifier.transport.relay import Relay
 from notifier.transport.waits import retry_after, seconds_in
 
 __all__ = [
@@ -75,6 +76,10 @@ _WANTED = {
 }
 
 
+Waiting = SimpleQueue[Answer] | Relay
+"""Whoever waits for an answer is told of it by `put`."""
+
+
 class Transport(BaseAdapter):
     """Carries requests' prepared requests; one thread, any number of them at a time.
 
@@ -101,8 +106,8 @@ class Transport(BaseAdapter):
         self._buffered = Buffered(max_buffered)
         self._pending: deque[Job | Hop] = deque()
         self._calls: deque[Callable[[], None]] = deque()
-        self._waiting: set[SimpleQueue[Answer]] = set()
-        self._fetching: set[SimpleQueue[Answer]] = set()
+        self._waiting: set[Waiting] = set()
+        self._fetching: set[Waiting] = set()
         """Likewise, but with a sink: they are told by the thread, when it is done with that."""
         self._thread = threading.Thread(target=self._run, name="transport", daemon=True)
         self._lock = threading.Lock()
@@ -185,36 +190,45 @@ class Transport(BaseAdapter):
 
     def exchange(self, request: requests.PreparedRequest, *, timeout: float, max_body: int) -> Answer:
         """Carry an exchange and wait for what comes of it; as `submit`, but not for the transport's own thread."""
+        answers: SimpleQueue[Answer] = SimpleQueue()
         return self._wait(
-            self._waiting, lambda done: self.submit(request, timeout=timeout, max_body=max_body, done=done)
+            self._waiting,
+            answers,
+            lambda: self.submit(request, timeout=timeout, max_body=max_body, done=answers.put),
+            answers.get,
         )
 
     def fetch(self, request: requests.PreparedRequest, *, sink: Sink, guard: Guard, limits: Limits) -> Answer:
-        """Download a file and wait for what comes of it; as `download`, but not for the transport's own thread.
+        """Download a file and wait for what comes of it; as `download`, but not for the transport's own thread, and
+        with the sink's writes done in the caller's: what comes next is received meanwhile.
 
         The sink is not called any more once this returns, whatever it returns.
         """
+        relay = Relay(sink)
         return self._wait(
             self._fetching,
-            lambda done: self.download(request, sink=sink, guard=guard, limits=limits, done=done),
+            relay,
+            lambda: self.download(request, sink=relay, guard=guard, limits=limits, done=relay.put),
+            relay.wait,
         )
 
-    def _wait(self, waiting: set[SimpleQueue[Answer]], submit: Callable[[Done], None]) -> Answer:
+    def _wait(
+        self, waiting: set[Waiting], waits: Waiting, submit: Callable[[], None], get: Callable[[], Answer]
+    ) -> Answer:
         if self._thread is threading.current_thread():
             raise RuntimeError("the transport's thread would wait for itself")
-        answers: SimpleQueue[Answer] = SimpleQueue()
-        waiting.add(answers)
+        waiting.add(waits)
         try:
             if self._closed or self._thread.ident is None:
                 return TransportError(Kind.CLOSED, "the transport is not running")
-            submit(answers.put)
-            return answers.get()
+            submit()
+            return get()
         finally:
-            waiting.discard(answers)
+            waiting.discard(waits)
 
-    def _tell_of_the_end(self, waiting: set[SimpleQueue[Answer]]) -> None:
-        for answers in list(waiting):
-            answers.put(TransportError(Kind.CLOSED, "the transport was closed"))
+    def _tell_of_the_end(self, waiting: set[Waiting]) -> None:
+        for each in list(waiting):
+            each.put(TransportError(Kind.CLOSED, "the transport was closed"))
 
     def _submit(self, job: Job | Hop) -> None:
         self._pending.append(job)

@@ -16,7 +16,8 @@ gives them in pieces of 16 KiB or less, and to write each by itself would cost m
 
 
 class Sink(Protocol):
-    """Where the bytes of one download go. Called in the transport's thread, which does nothing else meanwhile.
+    """Where the bytes of one download go. Of `Transport.fetch`, `write` is called in the caller's thread; else both are
+    called in the transport's thread, which does nothing else meanwhile.
 
     An OSError from either method ends the download with Kind.SINK; any other exception is a mistake, and ends it too.
     Neither is called any more once the download is over.
@@ -53,7 +54,7 @@ class Intake:
         try:
             unwanted = sink.begin(head)
         except OSError as error:
-            raise _cannot_be_written(error) from error
+            raise cannot_be_written(error) from error
         if unwanted is not None:
             raise TransportError(Kind.UNWANTED, f"unwanted: {unwanted}")
 
@@ -80,7 +81,7 @@ class Intake:
             try:
                 self._sink.write(data)
             except OSError as error:
-                raise _cannot_be_written(error) from error
+                raise cannot_be_written(error) from error
 
     def finish(self) -> None:
         """Flush; the body has come to its end, by its framing. Whether that is the end of the file is told here."""
@@ -136,5 +137,6 @@ class Gunzip:
             raise TransportError(Kind.MALFORMED, "bad compression: not gzip") from None
 
 
-def _cannot_be_written(error: OSError) -> TransportError:
+def cannot_be_written(error: OSError) -> TransportError:
+    """The error for an OSError of a sink's."""
     return TransportError(Kind.SINK, f"cannot be written: {error.strerror or type(error).__name__}")

@@ -1,4 +1,6 @@
-"""How fast a file comes to a file on disk, by the transport and by a plain requests download, and in how much memory.
+"""How fast a file is kept by notifier, and by a plain requests download into a file; and in how much memory.
+
+notifier hashes it on the way, and has it on the disk for certain (fsync) before it is named; requests does neither.
 
     python -m tests.bench.downloads --sizes 16MiB 256MiB 2GiB --pairs 7 --folder /var/tmp
 
@@ -31,7 +33,9 @@ from urllib.parse import urlsplit
 import requests
 import trustme
 
-from notifier.transport import Guard, Head, Limits, Transport
+from notifier.model import File, Key, Outputs
+from notifier.outputs import LocalDirectory, Manifests, Means, attempt
+from notifier.transport import Transport
 
 MIB = 2**20
 _BLOCK = 4 * MIB
@@ -98,30 +102,20 @@ def running(certificate: str | None) -> Iterator[str]:
 # --- the readers -------------------------------------------------------------------------------------------------
 
 
-class FileSink:
-    """As plain as can be."""
+def by_notifier(transport: Transport) -> Callable[[str, Path], None]:
+    """Ours, as the saver does it: hashed, on the disk for certain, and then named."""
 
-    def __init__(self, path: Path) -> None:
-        self.file = path.open("wb", buffering=0)
-
-    def begin(self, head: Head) -> None:
-        """Take whatever comes."""
-
-    def write(self, data: bytes) -> None:
-        """Write it."""
-        self.file.write(data)
-
-
-def by_transport(transport: Transport) -> Callable[[str, Path], None]:
-    """Ours."""
+    def token_for(_key: Key, _url: str) -> None:
+        return None
 
     def read(url: str, path: Path) -> None:
-        sink = FileSink(path)
-        with sink.file:
-            limits = Limits(max_size=1 << 40, timeout=3600)
-            request = requests.Request("GET", url).prepare()
-            answer = transport.fetch(request, sink=sink, guard=Guard(allow_private=True), limits=limits)
-        assert isinstance(answer, requests.Response), answer
+        place = LocalDirectory(path.parent / "outputs")
+        place.prepare()
+        outputs = Outputs(str(path.parent), max_size=1 << 40, allow_private=True, min_free=0)
+        means = Means(outputs, place, Manifests(place), token_for)
+        file, failure = attempt(File(Key("here", "x"), 0, url, url), means, transport)
+        assert failure is None, failure
+        Path(str(file.place)).rename(path)
 
     return read
 
@@ -205,16 +199,16 @@ def main() -> None:
         os.environ["REQUESTS_CA_BUNDLE"] = bundle
         transport = Transport()
         transport.start()
-        ours = by_transport(transport)
+        ours = by_notifier(transport)
         for how, path in (("plain", None), ("TLS", certificate)):
             with running(path) as base:
                 rows += [
                     compare(how, f"{base}/{size}", folder, size, ours, bundle, options.pairs) for size in options.sizes
                 ]
         transport.close()
-    head = ["", "size", "transport", "requests", "ratio", "least-most", "bare", "CPU s/GiB", "memory MiB", ""]
+    head = ["", "size", "notifier", "requests", "ratio", "least-most", "bare", "CPU s/GiB", "memory MiB", ""]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    print(f"medians of {options.pairs} pairs, MiB/s; CPU and memory: transport / requests; {os.cpu_count()} cores,")
+    print(f"medians of {options.pairs} pairs, MiB/s; CPU and memory: notifier / requests; {os.cpu_count()} cores,")
     print("load " + " ".join(f"{load:.1f}" for load in os.getloadavg()))
     for row in [head, *rows]:
         print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -230,19 +224,19 @@ def compare(
 
     for read in (ours, by_requests):  # connections, code and memory that only the first download needs
         measure(read, url, folder, size)
-    runs: dict[str, list[Run]] = {"transport": [], "requests": [], "bare": []}
+    runs: dict[str, list[Run]] = {"notifier": [], "requests": [], "bare": []}
     for pair in range(pairs):
-        order = [("transport", ours), ("requests", by_requests)]
+        order = [("notifier", ours), ("requests", by_requests)]
         for name, read in order if pair % 2 else reversed(order):
             runs[name].append(measure(read, url, folder, size))
         runs["bare"].append(measure(nothing, url, folder, size, writes=False))
     speed = {name: statistics.median(size / MIB / run.seconds for run in of) for name, of in runs.items()}
-    each = [theirs.seconds / mine.seconds for mine, theirs in zip(runs["transport"], runs["requests"], strict=True)]
-    both = ("transport", "requests")
+    each = [theirs.seconds / mine.seconds for mine, theirs in zip(runs["notifier"], runs["requests"], strict=True)]
+    both = ("notifier", "requests")
     processor = [statistics.median(run.processor for run in runs[name]) / size * 2**30 for name in both]
     memory = [max(run.memory for run in runs[name]) / MIB for name in both]
-    bound = speed["bare"] < _HEADROOM * max(speed["transport"], speed["requests"])
-    print(f"{how} {size // MIB} MiB: {speed['transport']:.0f} to {speed['requests']:.0f} MiB/s", flush=True)
+    bound = speed["bare"] < _HEADROOM * max(speed["notifier"], speed["requests"])
+    print(f"{how} {size // MIB} MiB: {speed['notifier']:.0f} to {speed['requests']:.0f} MiB/s", flush=True)
     return [
         how, f"{size // MIB} MiB", *(f"{speed[name]:.0f}" for name in both), f"{statistics.median(each):.2f}",
         f"{min(each):.2f}-{max(each):.2f}", f"{speed['bare']:.0f}", "/".join(f"{value:.2f}" for value in processor),
