@@ -16,7 +16,7 @@ from notifier import message
 from notifier.channels import send, targets
 from notifier.deliver import Lanes, Outbox, Route
 from notifier.errors import DeliveryError, PlaceError
-from notifier.model import Channel, Clock, Delivery, File, FileState, Key, Message, Secret
+from notifier.model import Channel, Delivery, File, FileState, Key, Message, Secret
 from notifier.store import Store
 from tests.deliver_bench import DOWN, REFUSED, SILENT, START, TEAM, UNPACED, Bench
 from tests.standins.smtp import SMTPStandIn
@@ -292,7 +292,7 @@ def test_all_lanes_read_from_what_they_were_given(bench: FilesBench) -> None:
     bench.keep("a", "000-x.png")
     bench.tell("a")
     lanes = Lanes(
-        outbox=cast("Outbox", bench.broken), words=message, incidents=bench.reports, clock=Clock(), files=bench.kept
+        outbox=cast("Outbox", bench.broken), words=message, incidents=bench.reports, clock=bench.clock, files=bench.kept
     )
     lanes.configure({TEAM: Route(bench.channel, take, 3000)})
     lanes.wake([TEAM])
