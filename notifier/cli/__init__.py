@@ -153,10 +153,10 @@ def run(log_level: str, log_format: str) -> None:
 @_config_option
 @click.option("--no-secrets", is_flag=True, help="Check all but the secrets, where they are not to be had.")
 def check(*, no_secrets: bool) -> None:
-    """Check the configuration and the store; print every mistake, or a summary."""
+    """Check the configuration, the store and the place for outputs; print every mistake, or a summary."""
     from notifier import data
     from notifier.cli import draw
-    from notifier.service import load_config
+    from notifier.service import load_config, place_of
     from notifier.store import Store
 
     try:
@@ -165,6 +165,8 @@ def check(*, no_secrets: bool) -> None:
         click.echo(str(error))
         sys.exit(error.exit_code)
     known = Store.check(configuration.store)
+    if configuration.outputs is not None:
+        place_of(configuration.outputs, configuration).examine()
     draw.summary(configuration, data.latencies(configuration) if known else {})
 
 

@@ -134,6 +134,11 @@ def summary(config: Config, latency: Mapping[str, float]) -> None:
     _grid(console, "", ("account", "watches", "polls/s asked", "allowed"), rows)
     channels = ", ".join(config.channels)
     console.print(f"channels: {escape(channels)}; operators: {escape(', '.join(config.operators))}")
+    if config.outputs is not None:
+        saved = sum(watch.rules.save for watch in config.watches)
+        console.print(
+            Text(f"outputs of {_many(saved, 'watch', 'watches')} are kept in ") + _plain(config.outputs.directory)
+        )
     for warning in config.warnings:
         console.print(Text("warning: ", style="yellow") + _plain(warning), soft_wrap=False)
 

@@ -7,6 +7,7 @@ unfinished file is in the same folder as the file it becomes, so they are always
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -36,6 +37,18 @@ class LocalDirectory:
                 files.remove(root, _PROBE)
             finally:
                 os.close(root)
+
+    def examine(self) -> None:
+        """See `Place`."""
+        directory = self._directory
+        with files.explained(directory):
+            if directory.is_dir() or not os.path.lexists(directory):
+                writable = directory if directory.is_dir() else directory.parent
+                os.close(os.open(writable, files.FOLDER))
+                if not os.access(writable, os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            else:
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
     def part(self, folder: Folder, number: int) -> LocalPart:
         """See `Place`."""

@@ -70,6 +70,9 @@ class Place(Protocol):
     def prepare(self) -> None:
         """Make the place if it does not exist, and see whether it can be written to."""
 
+    def examine(self) -> None:
+        """Raise PlaceError where it is plain to see that it could not be used. Changes nothing, waits for nobody."""
+
     def part(self, folder: Folder, number: int) -> Part:
         """The unfinished file of that number: a new one, or as far as it got. Its caller is the only one to have it."""
 

@@ -26,10 +26,15 @@ from notifier.model import (
     Outputs,
     Secret,
 )
-from notifier.outputs import LocalDirectory, Manifests, Means, Owed, Saver, attempt, entry_of, folder_of
+from notifier.outputs import LocalDirectory, Manifests, Means, Owed, Place, Saver, attempt, entry_of, folder_of
 from notifier.service.keeper import Keeper
 from notifier.store import Store
 from notifier.transport import Transport, origin
+
+
+def place_of(outputs: Outputs, config: Config) -> Place:
+    """Where files are kept by this configuration."""
+    return LocalDirectory(Path(outputs.directory))
 
 
 def means_of(outputs: Outputs, config: Config, before: Means | None = None) -> Means:
@@ -37,7 +42,7 @@ def means_of(outputs: Outputs, config: Config, before: Means | None = None) -> M
     if before is not None and before.outputs.directory == outputs.directory:
         place, manifests = before.place, before.manifests
     else:
-        place = LocalDirectory(Path(outputs.directory))
+        place = place_of(outputs, config)
         manifests = Manifests(place)
     return Means(outputs, place, manifests, partial(_token_for, config))
 

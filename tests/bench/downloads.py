@@ -1,10 +1,11 @@
 """How fast a file is kept by notifier, and by a plain requests download into a file; and in how much memory.
 
-notifier hashes it on the way, and has it on the disk for certain (fsync) before it is named; requests does neither.
+notifier hashes it on the way, and has it on the disk for certain (fsync) before it is named. A plain download does
+neither; `requests+` is one that does both.
 
-    python -m tests.bench.downloads --sizes 16MiB 256MiB 2GiB --pairs 7 --folder /var/tmp
+    python -m tests.bench.downloads --sizes 16MiB 256MiB 2GiB --turns 7 --folder /var/tmp
 
-Both take turns in one process, each first in every other pair, so that whatever else the machine does meets both. The
+They take turns in one process, in either order, so that whatever else the machine does meets both. The
 server is a process of its own: over plain HTTP it has the kernel send from memory (sendfile), over TLS it encrypts the
 same block again and again. That it is not what is measured is seen from a third reader, `bare`, which reads as fast as
 a socket can be read in Python and throws everything away: where it is hardly faster, the table says `server-bound`.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import multiprocessing
 import os
 import re
@@ -127,6 +129,17 @@ def by_requests(url: str, path: Path) -> None:
             file.write(piece)
 
 
+def by_requests_for_certain(url: str, path: Path) -> None:
+    """What one would write to have the same."""
+    content = hashlib.sha256()
+    with requests.get(url, stream=True, timeout=60) as answer, path.open("wb") as file:
+        for piece in answer.iter_content(MIB):
+            content.update(piece)
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def bare(url: str, path: Path, authority: str) -> None:
     """Read and throw away, which leaves next to nothing but the server."""
     parts = urlsplit(url)
@@ -186,7 +199,7 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--sizes", nargs="+", type=size_of, default=[16 * MIB, 256 * MIB])
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where the files are written; default: where temporary files go")
     options = parser.parse_args()
     rows: list[list[str]] = []
@@ -203,12 +216,14 @@ def main() -> None:
         for how, path in (("plain", None), ("TLS", certificate)):
             with running(path) as base:
                 rows += [
-                    compare(how, f"{base}/{size}", folder, size, ours, bundle, options.pairs) for size in options.sizes
+                    compare(how, f"{base}/{size}", folder, size, ours, bundle, options.turns) for size in options.sizes
                 ]
         transport.close()
-    head = ["", "size", "notifier", "requests", "ratio", "least-most", "bare", "CPU s/GiB", "memory MiB", ""]
+    head = ["", "size", "notifier", "requests", "requests+", "bare", "ratio", "ratio+", "CPU s/GiB", "memory MiB", ""]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    print(f"medians of {options.pairs} pairs, MiB/s; CPU and memory: notifier / requests; {os.cpu_count()} cores,")
+    print(
+        f"medians of {options.turns} turns, MiB/s; CPU and memory: notifier / requests / requests+; {os.cpu_count()} cores,"
+    )
     print("load " + " ".join(f"{load:.1f}" for load in os.getloadavg()))
     for row in [head, *rows]:
         print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -222,24 +237,26 @@ def compare(
     def nothing(url: str, path: Path) -> None:
         bare(url, path, bundle)
 
-    for read in (ours, by_requests):  # connections, code and memory that only the first download needs
+    readers = {"notifier": ours, "requests": by_requests, "requests+": by_requests_for_certain}
+    for read in readers.values():  # connections, code and memory that only the first download needs
         measure(read, url, folder, size)
-    runs: dict[str, list[Run]] = {"notifier": [], "requests": [], "bare": []}
-    for pair in range(pairs):
-        order = [("notifier", ours), ("requests", by_requests)]
-        for name, read in order if pair % 2 else reversed(order):
-            runs[name].append(measure(read, url, folder, size))
+    runs: dict[str, list[Run]] = {name: [] for name in (*readers, "bare")}
+    for turn in range(pairs):
+        for name in list(readers)[:: 1 if turn % 2 else -1]:
+            runs[name].append(measure(readers[name], url, folder, size))
         runs["bare"].append(measure(nothing, url, folder, size, writes=False))
     speed = {name: statistics.median(size / MIB / run.seconds for run in of) for name, of in runs.items()}
-    each = [theirs.seconds / mine.seconds for mine, theirs in zip(runs["notifier"], runs["requests"], strict=True)]
-    both = ("notifier", "requests")
-    processor = [statistics.median(run.processor for run in runs[name]) / size * 2**30 for name in both]
-    memory = [max(run.memory for run in runs[name]) / MIB for name in both]
-    bound = speed["bare"] < _HEADROOM * max(speed["notifier"], speed["requests"])
+    ratios = [
+        statistics.median(theirs.seconds / mine.seconds for mine, theirs in zip(runs["notifier"], of, strict=True))
+        for of in (runs["requests"], runs["requests+"])
+    ]
+    processor = [statistics.median(run.processor for run in runs[name]) / size * 2**30 for name in readers]
+    memory = [max(run.memory for run in runs[name]) / MIB for name in readers]
+    bound = speed["bare"] < _HEADROOM * max(speed[name] for name in readers)
     print(f"{how} {size // MIB} MiB: {speed['notifier']:.0f} to {speed['requests']:.0f} MiB/s", flush=True)
     return [
-        how, f"{size // MIB} MiB", *(f"{speed[name]:.0f}" for name in both), f"{statistics.median(each):.2f}",
-        f"{min(each):.2f}-{max(each):.2f}", f"{speed['bare']:.0f}", "/".join(f"{value:.2f}" for value in processor),
+        how, f"{size // MIB} MiB", *(f"{speed[name]:.0f}" for name in (*readers, "bare")),
+        *(f"{ratio:.2f}" for ratio in ratios), "/".join(f"{value:.2f}" for value in processor),
         "/".join(f"{value:.1f}" for value in memory), "server-bound" if bound else "",
     ]  # fmt: skip
 
