@@ -166,7 +166,7 @@ def check(*, no_secrets: bool) -> None:
         sys.exit(error.exit_code)
     known = Store.check(configuration.store)
     if configuration.outputs is not None:
-        place_of(configuration.outputs, configuration).examine()
+        place_of(configuration.outputs).examine()
     draw.summary(configuration, data.latencies(configuration) if known else {})
 
 

@@ -32,7 +32,7 @@ from notifier.store import Store
 from notifier.transport import Transport, origin
 
 
-def place_of(outputs: Outputs, config: Config) -> Place:
+def place_of(outputs: Outputs) -> Place:
     """Where files are kept by this configuration."""
     return LocalDirectory(Path(outputs.directory))
 
@@ -42,7 +42,7 @@ def means_of(outputs: Outputs, config: Config, before: Means | None = None) -> M
     if before is not None and before.outputs.directory == outputs.directory:
         place, manifests = before.place, before.manifests
     else:
-        place = place_of(outputs, config)
+        place = place_of(outputs)
         manifests = Manifests(place)
     return Means(outputs, place, manifests, partial(_token_for, config))
 
