@@ -221,10 +221,8 @@ def main() -> None:
         transport.close()
     head = ["", "size", "notifier", "requests", "requests+", "bare", "ratio", "ratio+", "CPU s/GiB", "memory MiB", ""]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    print(
-        f"medians of {options.turns} turns, MiB/s; CPU and memory: notifier / requests / requests+; {os.cpu_count()} cores,"
-    )
-    print("load " + " ".join(f"{load:.1f}" for load in os.getloadavg()))
+    print(f"medians of {options.turns} turns, MiB/s; CPU and memory: notifier / requests / requests+")
+    print(f"{os.cpu_count()} cores, load " + " ".join(f"{load:.1f}" for load in os.getloadavg()))
     for row in [head, *rows]:
         print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
