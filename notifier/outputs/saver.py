@@ -190,6 +190,8 @@ class Saver:
             if file is None:
                 self._report(_id(brief), None)
                 return
+            if file.due_at > self._clock.steady():
+                return  # another lane has tried it since this one looked
             file, failure = self._attempt(file, means)
             if self._stopping and failure is not None:
                 return  # it was abandoned
