@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from notifier.errors import DataUriError, PlaceError, PlaceFullError
 from notifier.model import File, FileState, Outputs
@@ -25,6 +25,7 @@ WORTH_NOTING = 2**20
 """Bytes from which on it is noted how a file can be gone on with, before it is whole."""
 _LOOK_EVERY = 16 * 2**20
 """Bytes between two looks at how much room there is."""
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _SIZE = re.compile(r"bytes +\*/([0-9]{1,18})", re.ASCII | re.IGNORECASE)
 
 
@@ -70,8 +71,9 @@ def attempt(
             return file, Failure("where it was is not known any more", final=True)
         if reason := means.lack_of_room():
             return file, Failure(reason, of_place=True)
+        is_inline = url[:5].lower() == "data:"
         with means.place.part(folder, file.number) as part:
-            if url[:5].lower() == "data:":
+            if is_inline:
                 file, name = _decoded(file, url, part, means.outputs.max_size)
             else:
                 sink = _FileSink(file, part, means, begun)
@@ -80,7 +82,7 @@ def attempt(
                 if failure is not None:
                     return file, failure
             if part.size == 0:
-                return file, Failure("it is empty")
+                return file, Failure("it is empty", final=is_inline)
             return _saved(file, means.place, folder, name, part.commit()), None
     except DataUriError as error:
         return file, Failure(error.reason, final=True)
@@ -124,7 +126,7 @@ def _decoded(file: File, url: str, part: Part, max_size: int) -> tuple[File, str
 
 def _download(url: str, sink: _FileSink, means: Means, downloads: Downloads) -> Failure | None:
     """Let the sink have the file; why that failed, if it did."""
-    size = sink.size
+    size, url = sink.size, _in_ascii(url)
     answer = _fetch(url, sink, size, means, downloads)
     if size and not isinstance(answer, TransportError) and answer.status_code == 416:
         # There is no rest of it: either nothing of the file is missing, or this is not it.
@@ -142,6 +144,13 @@ def _fetch(url: str, sink: _FileSink, size: int, means: Means, downloads: Downlo
     request = file_request(url, token=means.token_for(sink.file.key, url), offset=size, validator=validator)
     limits = Limits(means.outputs.max_size, timeout=LONGEST)
     return downloads.fetch(request, sink=sink, guard=means.guard, limits=limits)
+
+
+def _in_ascii(url: str) -> str:
+    """The URL with what is not in ASCII as percent-encoded UTF-8 (RFC 3987, 3.1), and all else as it is: what is signed
+    must not be written in another way.
+    """
+    return _NOT_ASCII.sub(lambda found: quote(found[0], errors="replace"), url)
 
 
 def _is_size(content_range: str, size: int) -> bool:
