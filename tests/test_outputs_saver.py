@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 
+from notifier.decide.files import source_of
 from notifier.model import Address, Clock, Delivery, File, Key, Outputs, State, Status
 from notifier.outputs import LocalDirectory, Manifests, Means, Owed, Saver
+from notifier.outputs.saver import LANES
 from notifier.store import Change, Store
 from notifier.transport import Answer, Guard, Head, Kind, Limits, Sink, TransportError
 from tests.standins.asker import until
@@ -31,15 +34,20 @@ class Hosts:
         self.asked: list[str] = []
         self.script: dict[str, list[int]] = defaultdict(list)
         self.held: set[str] = set()
-        """Hosts that say nothing until they are let go."""
-        self._closed = threading.Event()
+        """Hosts that say nothing until that is let go."""
+        self._let_go: dict[str, threading.Event] = defaultdict(threading.Event)
+        self._closed = False
+        self._lock = threading.Lock()
 
     def fetch(self, request: requests.PreparedRequest, *, sink: Sink, guard: Guard, limits: Limits) -> Answer:
         url = request.url or ""
         self.asked.append(url)
-        if any(f"//{host}/" in url for host in self.held):
-            self._closed.wait()
-            return TransportError(Kind.CLOSED, "the transport was closed")
+        if urlsplit(url).hostname in self.held:
+            with self._lock:
+                let_go = self._let_go[url]
+            if not self._closed:
+                let_go.wait()
+            return TransportError(Kind.TIMEOUT, "time-out")
         answer = requests.Response()
         answer.status_code = self.script[url].pop(0) if self.script[url] else 200
         if answer.status_code == 200:
@@ -49,8 +57,15 @@ class Hosts:
                 sink.write(data)
         return answer
 
+    def let_go(self, url: str) -> None:
+        """What is held fails."""
+        self._let_go[url].set()
+
     def close(self) -> None:
-        self._closed.set()
+        self._closed = True
+        with self._lock:
+            for let_go in self._let_go.values():
+                let_go.set()
 
 
 class World:
@@ -73,7 +88,7 @@ class World:
     def owe(self, *urls: str, key: Key = KEY, **changes: Any) -> None:
         """The files of an output."""
         files = [
-            File(key, number, url, url, created_at=self.now, due_at=self.now, expires_at=self.now + DAY)
+            File(key, number, source_of(url), url, created_at=self.now, due_at=self.now, expires_at=self.now + DAY)
             for number, url in enumerate(urls)
         ]
         self.store.record([Change(key, DONE, files=tuple(replace(file, **changes) for file in files))], self.now)
@@ -139,7 +154,7 @@ def test_a_lane_that_looked_before_another_tried_does_not_try_again(world: World
     looks: list[int] = []
 
     class Stale:
-        def due_files(self, now: float, limit: int) -> list[File]:
+        def due_files(self, now: float, limit: int, besides: Collection[str] = ()) -> list[File]:
             looks.append(1)
             return stale
 
@@ -150,3 +165,24 @@ def test_a_lane_that_looked_before_another_tried_does_not_try_again(world: World
     world.saver.configure(world.means())
     until(lambda: len(looks) > 50)
     assert world.hosts.asked == [url]
+
+
+@pytest.mark.parametrize("url", ["https://c.example/c.png", "https://c.example:8443", "data:,c"])
+def test_behind_hundreds_of_files_of_hosts_that_hang_no_other_host_waits(world: World, url: str) -> None:
+    world.hosts.held = {"a.example", "b.example"}
+    world.owe(*(f"https://{host}.example/{number}" for host in "ab" for number in range(300)), key=OTHER)
+    world.saver.configure(world.means())
+    until(lambda: len(world.hosts.asked) == LANES)
+    world.pass_(1.0)
+    world.owe(url)
+    world.hosts.let_go(next(each for each in world.hosts.asked if "b.example" in each))
+    until(lambda: world.states() == ["saved"])
+
+
+@pytest.mark.parametrize("url", ["http://A.example", "http://A.example/x", "http://a.example:1/x", "http://[::A]/x"])
+def test_files_of_hosts_that_are_passed_over_are_not_among_those_that_are_due(world: World, url: str) -> None:
+    others = ["http://a.example.org/x", "http://ba.example/x", "https://b.example/http://a.example/", "http://[::b]/x"]
+    world.owe(url, *others)
+    found = world.store.due_files(NOW, 10, [urlsplit(url).hostname or ""])
+    assert [file.url for file in found] == others
+    assert len(world.store.due_files(NOW, 10, ["data:", "a_example", "%"])) == 5

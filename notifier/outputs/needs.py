@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import requests
@@ -22,8 +22,10 @@ class Shelf(Protocol):
     steady.
     """
 
-    def due_files(self, now: float, limit: int) -> list[File]:
-        """Those that are to be fetched now, the one that has waited longest first, without their URLs."""
+    def due_files(self, now: float, limit: int, besides: Collection[str] = ()) -> list[File]:
+        """Those that are to be fetched now, the one that has waited longest first, without their URLs; none of these
+        hosts (in lower case; `data:` is those that are here already).
+        """
 
     def next_file_at(self, now: float) -> float | None:
         """When the next one will be due that is not yet."""

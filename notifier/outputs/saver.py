@@ -27,8 +27,8 @@ LANES_PER_HOST = 6
 """A host that lets its downloads hang leaves some lanes to the others."""
 INLINE = "data:"
 """What stands for a host with files that are here already. One at a time: they are in memory as a whole."""
-LOOKED_AT = 200
-"""Files that are due of which the next one is chosen."""
+LOOKED_AT = 100
+"""Files that are due of which the next one is chosen: some of them may be under way already."""
 STORE_RETRY = 1.0
 """Seconds between attempts to reach a store that cannot be used."""
 TIDIED_EVERY = 3600.0
@@ -149,8 +149,12 @@ class Saver:
     def _next(self) -> _Work | None:
         """What to do next; waits until there is something. None at the end."""
         while not self._stopping:
-            turn, now = self._turn, self._clock.steady()
-            due, next_at = self._shelf.due_files(now, LOOKED_AT), self._shelf.next_file_at(now)
+            with self._news:
+                turn, now, busy = self._turn, self._clock.steady(), Counter(self._busy.values())
+            # First what comes from a host that no lane is at: behind hundreds of files of a slow one nobody shall wait.
+            full = [host for host in busy if busy[host] >= _most(host)]
+            due = [file for besides in (list(busy), full) for file in self._shelf.due_files(now, LOOKED_AT, besides)]
+            next_at = self._shelf.next_file_at(now)
             with self._news:
                 work = self._choose(due, next_at, now)
                 if callable(work):
@@ -169,12 +173,12 @@ class Saver:
             return lambda: self._examine(means)
         for file in due:
             host = _host(file)
-            most = 1 if host == INLINE else LANES_PER_HOST
-            if _id(file) in self._busy or Counter(self._busy.values())[host] >= most:
+            if _id(file) in self._busy or Counter(self._busy.values())[host] >= _most(host):
                 continue
             # A place that cannot be used lets nothing in, but what expires meanwhile is to be told of.
             if self._examine_at is None or (file.expires_at is not None and file.expires_at <= now):
                 self._busy[_id(file)] = host
+                self._turn += 1  # others may have looked for what this lane has taken
                 return lambda: self._save(file, means)
         if self._tidy_at <= now and self._examine_at is None:
             self._tidy_at = now + TIDIED_EVERY
@@ -326,6 +330,11 @@ class Saver:
 
 def _id(file: File) -> _FileId:
     return (*file.key, file.number)
+
+
+def _most(host: str) -> int:
+    """How many lanes may be at a host."""
+    return 1 if host == INLINE else LANES_PER_HOST
 
 
 def _host(file: File) -> str:

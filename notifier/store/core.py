@@ -301,10 +301,12 @@ class Store:
         with self._read() as connection:
             return kept.counts(connection)
 
-    def due_files(self, now: float, limit: int) -> list[File]:
-        """Those that are to be fetched now, the one that has waited longest first, without their URLs."""
+    def due_files(self, now: float, limit: int, besides: Collection[str] = ()) -> list[File]:
+        """Those that are to be fetched now, the one that has waited longest first, without their URLs; none of these
+        hosts (in lower case; `data:` is those that are here already).
+        """
         with self._read() as connection:
-            return kept.due(connection, now, limit)
+            return kept.due(connection, now, limit, besides)
 
     def next_file_at(self, now: float) -> float | None:
         """When the next file will be due that is not yet (steady); None if there is none."""

@@ -6,10 +6,10 @@ Each function works within a transaction that the caller holds.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, func, literal_column, select, update
 
 from notifier.model import Address, DeliveryState, File, FileState, Key
 from notifier.store import rows, sqlite
@@ -72,10 +72,23 @@ def mark_told(connection: Connection, key: Key) -> None:
     connection.execute(update(files).where(files.c.api == key.api, files.c.id == key.id, lost).values(told=True))
 
 
-def due(connection: Connection, now: float, limit: int) -> list[File]:
-    """Those that have waited longest of what is due now, without their URLs."""
-    query = _BRIEF.where(_WAITING, files.c.due_at <= now).order_by(files.c.due_at, *_ORDER).limit(limit)
+def due(connection: Connection, now: float, limit: int, besides: Iterable[str] = ()) -> list[File]:
+    """Those that have waited longest of what is due now, without their URLs, and without those of some hosts."""
+    others = [~each for host in besides for each in _is_of(host)]
+    query = _BRIEF.where(_WAITING, files.c.due_at <= now, *others).order_by(files.c.due_at, *_ORDER).limit(limit)
     return [rows.file_of(row) for row in connection.execute(query)]
+
+
+def _is_of(host: str) -> Iterator[ColumnElement[bool]]:
+    """What is true of the sources that are at a host, whose name is as `urlsplit` gives it; LIKE minds no capitals."""
+    if host == "data:":
+        yield files.c.source.startswith(host, autoescape=True)
+        return
+    for scheme in ("http", "https"):
+        start = f"{scheme}://[{host}]" if ":" in host else f"{scheme}://{host}"
+        yield func.lower(files.c.source) == start
+        yield files.c.source.startswith(f"{start}/", autoescape=True)
+        yield files.c.source.startswith(f"{start}:", autoescape=True)
 
 
 def next_due_at(connection: Connection, now: float) -> float | None:
