@@ -11,10 +11,12 @@ import pytest
 
 from notifier.errors import StoreError, StoreWriteError
 from notifier.model import Address, Channel, Config, Delivery, Event, Incident, IncidentKind, Key, Notice, Secret
+from notifier.service import ledger
 from notifier.service.audience import Audience
 from notifier.service.keeper import Answered
 from tests.builders import a_notice
 from tests.standins.api import as_response, plain, problem
+from tests.standins.asker import until
 from tests.test_service_keeper import ABC, API, BUSY, LINK, MISSING, REFUSED, START, Bench, running, watch
 
 A = Key("here", "a")
@@ -30,6 +32,18 @@ def reload(bench: Bench, config: Config) -> None:
 
 
 # --- what is recorded, and when ----------------------------------------------------------------------------------
+
+
+def test_that_nothing_can_be_written_is_known_before_there_is_news(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "WRITES_AT_LEAST_EVERY", 0.1)
+    monkeypatch.setattr(ledger, "POLLS_EVERY", 0.1)
+    with running(tmp_path, [watch("a")]) as bench:
+        with monkeypatch.context() as broken:
+            broken.setattr(bench.store, "touch", full)
+            until(lambda: bench.keeper.store_trouble is not None)
+        until(lambda: bench.keeper.store_trouble is None)
 
 
 def test_what_is_told_is_recorded_before_a_lane_is_woken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 
 POLLS_EVERY = 10.0
 """Seconds between the bulk writes of when each watch was last polled."""
+WRITES_AT_LEAST_EVERY = 60.0
+"""Seconds after which something is written in any case: that the store cannot be written is to be known before there is
+news."""
 RETRY = 1.0
 """Seconds between attempts to write what could not be written."""
 
@@ -33,6 +36,7 @@ class Ledger:
         self._writes: list[Write] = []
         self._polls: dict[Key, float] = {}
         self._next_polls = 0.0
+        self._next_write = time.monotonic() + WRITES_AT_LEAST_EVERY
         self._complaint = ""
         """Why nothing can be written, as the store said last."""
         self.trouble: Incident | None = None
@@ -50,11 +54,11 @@ class Ledger:
         """Note that a watch was polled now; written now and then, in bulk."""
         self._polls[key] = self._clock.wall()
 
-    def patience(self) -> float | None:
-        """Seconds until something is to be written again; None while nothing is."""
+    def patience(self) -> float:
+        """Seconds until something is to be written again."""
         if self._changes or self._writes:
             return RETRY
-        return max(0.0, self._next_polls - time.monotonic()) if self._polls else None
+        return max(0.0, (self._next_polls if self._polls else self._next_write) - time.monotonic())
 
     def owed_to(self, key: Key, events: Collection[str]) -> list[Address]:
         """Who is to hear of one of these events of a prediction, as far as that is not recorded yet."""
@@ -108,7 +112,7 @@ class Ledger:
 
     def are_polls_due(self) -> bool:
         """Whether it is time for `write_polls`: not while what matters more cannot be written."""
-        return bool(self._polls) and not self._changes and not self._writes and time.monotonic() >= self._next_polls
+        return not self._changes and not self._writes and self.patience() == 0.0
 
     def write_polls(
         self,
@@ -118,6 +122,7 @@ class Ledger:
     ) -> None:
         """Write when the watches were polled, how their polls fail, when they are due next; how busy accounts are."""
         self._next_polls = time.monotonic() + POLLS_EVERY
+        self._next_write = time.monotonic() + WRITES_AT_LEAST_EVERY
         wall = self._clock.wall()
         rows = []
         for key, last_polled in self._polls.items():
@@ -128,6 +133,7 @@ class Ledger:
             self._store.touch(rows, accounts)
         except StoreWriteError as error:
             self._note_trouble(error)
+            self._next_write = self._next_polls
             return
         self._polls.clear()
         if not self._changes and not self._writes:
