@@ -19,7 +19,9 @@ from notifier.model import Message
 from notifier.service import heartbeat
 from notifier.transport import Transport
 from tests.standins.api import ApiStandIn
+from tests.standins.azure import AzureStandIn
 from tests.standins.machine import Machine
+from tests.standins.s3 import S3StandIn
 from tests.standins.slack import SlackStandIn
 
 settings.register_profile("long", max_examples=250_000, suppress_health_check=list(HealthCheck))
@@ -34,7 +36,9 @@ SETTINGS = (
 
 @pytest.fixture(autouse=True)
 def _settings_of_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in SETTINGS:
+    # What obstore reads by itself would decide where a test's requests go.
+    stores = [name for name in os.environ if name.upper().startswith(("AWS_", "AZURE_", "GOOGLE_"))]
+    for name in (*SETTINGS, *stores):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(logs, "_said", {})  # what one test has made the program say is news in the next
@@ -91,6 +95,20 @@ def transport() -> Iterator[Transport]:
     transport.start()
     yield transport
     transport.close()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3StandIn]:
+    """An object store that speaks S3, without buckets; one for all tests, as they come."""
+    with S3StandIn() as s3:
+        yield s3
+
+
+@pytest.fixture(scope="session")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureStandIn]:
+    """Azure's emulator, without containers; one for all tests, as they come."""
+    with AzureStandIn(tmp_path_factory.mktemp("azurite")) as azure:
+        yield azure
 
 
 @pytest.fixture(scope="session")

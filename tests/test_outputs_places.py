@@ -1,4 +1,8 @@
-"""A local directory as the place where files are kept: whole files or none, gone on from where they were left."""
+"""Places where files are kept: whole files or none, gone on from where they were left.
+
+What holds for every place is tested with a local directory and with object stores; what asks for `local`, with the
+directory alone.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,10 @@ from hypothesis import strategies as st
 from notifier.errors import PlaceError
 from notifier.model import Key
 from notifier.outputs import files
+from notifier.outputs.directory import LocalDirectory
 from notifier.outputs.names import folder_of
 from notifier.outputs.places import Place
-from tests.place_files import FOLDER, NAME, content_below, kept_of, prepared, save
+from tests.place_files import FOLDER, NAME, content_below, kept_of, open_below, prepared, remote, save
 
 
 @pytest.fixture
@@ -27,35 +32,61 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def place(directory: Path) -> Iterator[Place]:
+def local(directory: Path) -> Iterator[Place]:
     with prepared(directory) as place:
         yield place
+
+
+@pytest.fixture(params=["local", "s3", "azure"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    if request.param == "local":
+        yield request.getfixturevalue("local")
+        return
+    yield remote(request.getfixturevalue(request.param), tmp_path / "spool")
+    assert open_below(tmp_path) == [], "a file was left open"
 
 
 # --- from a part to a file ---------------------------------------------------------------------------------------
 
 
-def test_a_file_has_its_name_only_when_it_is_whole(place: Place, directory: Path) -> None:
+def test_a_file_has_its_name_only_when_it_is_whole(place: Place) -> None:
     with place.part(FOLDER, 0) as part:
         part.begin(NAME)
         part.write(b"abc")
         part.write(b"")
         part.write(b"def")
         assert part.size == 6
-        assert content_below(directory) == {"cometapi/x1/000.part": b"abcdef"}
-        assert place.find(FOLDER, NAME) is None
+        assert place.files(FOLDER) == ["000.part"]
+        assert (place.find(FOLDER, NAME), place.size_of(FOLDER, NAME)) == (None, None)
+        assert (place.size_of(FOLDER, "000.part"), list(place.folders())) == (6, [FOLDER])
         assert part.commit() == kept_of(b"abcdef")
-    assert content_below(directory) == {f"cometapi/x1/{NAME}": b"abcdef"}
+    assert place.files(FOLDER) == [NAME]
     assert place.find(FOLDER, NAME) == kept_of(b"abcdef")
     assert place.size_of(FOLDER, NAME) == 6
-    assert place.address(FOLDER, NAME) == str(directory / "cometapi" / "x1" / NAME)
+    assert list(place.folders()) == [FOLDER]
 
 
-def test_nobody_else_can_read_what_is_kept(place: Place, directory: Path) -> None:
+def test_a_file_is_unfinished_beside_where_it_will_be(local: Place, directory: Path) -> None:
+    with local.part(FOLDER, 0) as part:
+        part.begin(NAME)
+        part.write(b"abc")
+        part.write(b"")
+        part.write(b"def")
+        assert part.size == 6
+        assert content_below(directory) == {"cometapi/x1/000.part": b"abcdef"}
+        assert local.find(FOLDER, NAME) is None
+        assert part.commit() == kept_of(b"abcdef")
+    assert content_below(directory) == {f"cometapi/x1/{NAME}": b"abcdef"}
+    assert local.find(FOLDER, NAME) == kept_of(b"abcdef")
+    assert local.size_of(FOLDER, NAME) == 6
+    assert local.address(FOLDER, NAME) == str(directory / "cometapi" / "x1" / NAME)
+
+
+def test_nobody_else_can_read_what_is_kept(local: Place, directory: Path) -> None:
     before = os.umask(0)
     try:
-        save(place, b"abc")
-        place.put(FOLDER, "manifest.json", b"{}")
+        save(local, b"abc")
+        local.put(FOLDER, "manifest.json", b"{}")
     finally:
         os.umask(before)
     found = [directory, *directory.rglob("*")]
@@ -109,26 +140,26 @@ def test_a_part_goes_on_nowhere_but_at_its_end(place: Place) -> None:
             part.write(b"abc")
 
 
-def test_a_part_that_was_written_before_the_machine_started_is_not_trusted(place: Place, directory: Path) -> None:
+def test_a_part_that_was_written_before_the_machine_started_is_not_trusted(local: Place, directory: Path) -> None:
     """A power cut leaves the size of a file, and zeros for what never reached the disk."""
-    with place.part(FOLDER, 0) as part:
+    with local.part(FOLDER, 0) as part:
         part.begin(NAME)
         part.write(bytes(100))
     os.utime(directory / "cometapi/x1/000.part", (1_000_000_000, 1_000_000_000))
-    with place.part(FOLDER, 0) as part:
+    with local.part(FOLDER, 0) as part:
         assert part.size == 0
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_what_holds_nothing_does_not_stay(place: Place, directory: Path, begun: bool) -> None:
-    with place.part(FOLDER, 0) as part:
+def test_what_holds_nothing_does_not_stay(local: Place, directory: Path, begun: bool) -> None:
+    with local.part(FOLDER, 0) as part:
         if begun:
             part.begin(NAME)
     assert list(directory.iterdir()) == []
 
 
-def test_what_is_discarded_is_gone_and_its_folder_too(place: Place, directory: Path) -> None:
-    with place.part(FOLDER, 0) as part:
+def test_what_is_discarded_is_gone_and_its_folder_too(local: Place, directory: Path) -> None:
+    with local.part(FOLDER, 0) as part:
         part.begin(NAME)
         part.write(b"abc")
         part.discard()
@@ -147,19 +178,19 @@ def test_files_of_several_numbers_do_not_touch_each_other(place: Place) -> None:
 
 
 def test_a_part_whose_writing_to_the_disk_failed_is_not_gone_on_from(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    local: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(_: int) -> None:
         raise OSError(5, "Input/output error")
 
-    with place.part(FOLDER, 0) as part:
+    with local.part(FOLDER, 0) as part:
         part.begin(NAME)
         part.write(b"abc")
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", failing)
             with pytest.raises(PlaceError, match="Input/output error"):
                 part.commit()
-    with place.part(FOLDER, 0) as part:
+    with local.part(FOLDER, 0) as part:
         assert part.size == 0
 
 
@@ -174,38 +205,38 @@ def test_what_was_put_is_read_up_to_a_size(place: Place) -> None:
     assert place.read(FOLDER, "other", max_size=1) is None
 
 
-def test_a_folder_goes_with_its_last_file_and_what_is_not_ours_stays(place: Place, directory: Path) -> None:
+def test_a_folder_goes_with_its_last_file_and_what_is_not_ours_stays(local: Place, directory: Path) -> None:
     other = folder_of(Key("cometapi", "x2"))
-    save(place, b"abc")
-    place.put(FOLDER, "manifest.json", b"{}")
-    save(place, b"abc", folder=other)
+    save(local, b"abc")
+    local.put(FOLDER, "manifest.json", b"{}")
+    save(local, b"abc", folder=other)
     (directory / "cometapi/x2/notes.txt").write_bytes(b"mine")
-    place.delete(FOLDER, NAME)
-    place.delete(FOLDER, NAME)
-    assert place.files(FOLDER) == ["manifest.json"]
-    place.delete(FOLDER, "manifest.json")
-    place.delete(other, NAME)
+    local.delete(FOLDER, NAME)
+    local.delete(FOLDER, NAME)
+    assert local.files(FOLDER) == ["manifest.json"]
+    local.delete(FOLDER, "manifest.json")
+    local.delete(other, NAME)
     assert content_below(directory) == {"cometapi/x2/notes.txt": b"mine"}
-    assert list(place.folders()) == [other]
+    assert list(local.folders()) == [other]
 
 
-def test_the_folders_of_predictions_are_listed_and_nothing_else(place: Place, directory: Path) -> None:
+def test_the_folders_of_predictions_are_listed_and_nothing_else(local: Place, directory: Path) -> None:
     folders = [folder_of(Key(*key)) for key in (("cometapi", "x1"), ("cometapi", "x2"), ("..", "x1"))]
     for folder in folders:
-        save(place, b"abc", folder=folder)
+        save(local, b"abc", folder=folder)
     (directory / "lost+found/x").mkdir(parents=True)
     (directory / "cometapi/no id").mkdir()
     (directory / "cometapi/file").write_bytes(b"")
     (directory / "file").write_bytes(b"")
-    assert sorted(place.folders()) == sorted(folders)
+    assert sorted(local.folders()) == sorted(folders)
 
 
 def test_a_folder_of_somebody_elses_is_not_even_looked_into(
-    place: Place, directory: Path, monkeypatch: pytest.MonkeyPatch
+    local: Place, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Root may look into it, so that a real one would prove nothing."""
     (directory / "lost+found").mkdir()
-    save(place, b"abc")
+    save(local, b"abc")
     scandir = os.scandir
 
     def closed(path: Path) -> object:
@@ -214,11 +245,11 @@ def test_a_folder_of_somebody_elses_is_not_even_looked_into(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", closed)
-    assert list(place.folders()) == [FOLDER]
+    assert list(local.folders()) == [FOLDER]
 
 
 def test_a_folder_that_is_deleted_as_it_is_entered_is_made_again(
-    place: Place, directory: Path, monkeypatch: pytest.MonkeyPatch
+    local: Place, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take = files.take
     entered = []
@@ -230,16 +261,59 @@ def test_a_folder_that_is_deleted_as_it_is_entered_is_made_again(
         return take(*arguments, **named)
 
     monkeypatch.setattr(files, "take", late)
-    assert save(place, b"abc") == kept_of(b"abc")
+    assert save(local, b"abc") == kept_of(b"abc")
     assert len(entered) == 2
 
 
+def test_another_files_name_is_left_to_it_and_its_own_is_taken_for_it(place: Place) -> None:
+    save(place, b"abc")
+    assert save(place, b"abc") == kept_of(b"abc")
+    for other in (b"abd", b"abcd", b""):
+        with pytest.raises(PlaceError, match="another file is in its place; move that away"):
+            save(place, other)
+        assert place.find(FOLDER, NAME) == kept_of(b"abc")
+    with place.part(FOLDER, 0) as part:
+        part.discard()
+    assert place.files(FOLDER) == [NAME]
+
+
+@pytest.mark.parametrize("name", ["000-\u00e9t\u00e9+=@, 1.png", "001-\u732b.webp", "002-a%20b"])
+@pytest.mark.parametrize("api", ["cometapi", "..", "\u732b"])
+def test_names_of_every_kind_are_kept_as_they_are(place: Place, api: str, name: str) -> None:
+    folder = folder_of(Key(api, "x-1_2"))
+    assert save(place, b"abc", name, folder) == kept_of(b"abc")
+    assert (place.find(folder, name), place.files(folder)) == (kept_of(b"abc"), [name])
+    assert list(place.folders()) == [folder]
+    place.delete(folder, name)
+    assert (place.find(folder, name), place.files(folder), list(place.folders())) == (None, [], [])
+
+
+def test_what_is_there_is_deleted_whatever_it_is(place: Place) -> None:
+    save(place, b"abc")
+    place.put(FOLDER, "manifest.json", b"{}")
+    with place.part(FOLDER, 1) as part:
+        part.begin("001-x")
+        part.write(b"abc")
+    assert place.files(FOLDER) == [NAME, "001.part", "manifest.json"]
+    for name in (*place.files(FOLDER), "never.there"):
+        place.delete(FOLDER, name)
+    assert (place.files(FOLDER), list(place.folders())) == ([], [])
+
+
+def test_names_that_lead_elsewhere_are_a_mistake(place: Place) -> None:
+    for name in ("", "..", "a/b"):
+        for attempt in (place.find, place.delete, place.size_of):
+            with pytest.raises(ValueError, match="not the name of a file"):
+                attempt(FOLDER, name)
+
+
 def test_folders_that_come_and_go_at_once_lose_no_file(place: Place) -> None:
+    rounds = 200 if isinstance(place, LocalDirectory) else 5
     errors: list[BaseException] = []
 
     def come_and_go(number: int) -> None:
         try:
-            for _ in range(200):
+            for _ in range(rounds):
                 with place.part(FOLDER, number) as part:
                     part.begin(f"{number:03d}-x")
                     part.write(b"abc")

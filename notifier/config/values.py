@@ -45,7 +45,10 @@ _PREDICTION = re.compile(rf"(https?://[^?#\s]+)/predictions/({ID_PATTERN})/?(?:[
 _PAGE = re.compile(rf"https?://(?:www\.)?replicate\.com/p/({ID_PATTERN})/?(?:[?#].*)?", re.IGNORECASE)
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([\w.-]+)):([0-9]{1,5})", re.ASCII)
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[\w-]{1,63}(?:\.[\w-]{1,63})*\.?", re.ASCII)
-_OBJECT_STORE = re.compile(r"(?:s3|gs|az)://[a-z0-9][\w.-]*(?:/[^\s?#\\]*)?", re.ASCII)
+_BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{1,221}", re.ASCII)
+_BUCKETS = "s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
+_MAX_PREFIX = 500
+"""Bytes, of the 1,024 that a key may have."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -191,14 +194,6 @@ def file_host(value: object) -> str:
     return host_name(chosen.removeprefix("*.") or chosen, "replicate.delivery")
 
 
-def output_directory(value: object) -> str:
-    """Where files of outputs are kept: an absolute path, or a bucket and a prefix in an object store."""
-    chosen = text(value)
-    if _CONTROL.search(chosen) or not (chosen.startswith("/") or _OBJECT_STORE.fullmatch(chosen)):
-        raise WrongValueError("must be an absolute path, or s3://, gs:// or az:// with a bucket and a prefix")
-    return chosen.rstrip("/") or "/"
-
-
 def is_address(host: str) -> bool:
     """Whether this is an IP address, not a name."""
     try:
@@ -272,6 +267,38 @@ def store_url(value: object, folder: Path) -> str:
     ):
         raise WrongValueError("must name a file, without options, as in sqlite:////var/lib/notifier/notifier.db")
     return f"sqlite:///{folder.absolute() / path}"
+
+
+def output_directory(value: object) -> str:
+    """Where outputs are kept: an absolute path, or the URL of an object store, without the slash at its end."""
+    chosen = text(value)
+    if _CONTROL.search(chosen):
+        raise WrongValueError("must not have a line break or control character in it")
+    if "://" in chosen:
+        return _bucket_url(chosen)
+    if not chosen.startswith("/") or not chosen.strip("/"):
+        raise WrongValueError(f"must be an absolute path, such as /var/lib/notifier/outputs, or {_BUCKETS}")
+    return str(Path(chosen))
+
+
+def _bucket_url(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    bucket, _, prefix = rest.removesuffix("/").partition("/")
+    if scheme not in ("s3", "gs", "az"):
+        raise WrongValueError(f"must be an absolute path, or {_BUCKETS}")
+    if "@" in bucket:
+        raise WrongValueError("must not hold a user name or password: credentials come from the environment")
+    if "?" in url or "#" in url:
+        raise WrongValueError("must not hold a query (?) or fragment (#)")
+    if not _BUCKET.fullmatch(bucket):
+        raise WrongValueError(f"must name a bucket or container after {scheme}://, as in {_BUCKETS}")
+    if prefix and not {"", ".", ".."}.isdisjoint(prefix.split("/")):
+        raise WrongValueError("must not have an empty part (//), `.` or `..` in its path")
+    if re.search(r"\s|\\", prefix):
+        raise WrongValueError("must not have a blank or backslash in it")
+    if len(prefix.encode(errors="replace")) > _MAX_PREFIX:
+        raise WrongValueError(f"must have a path of at most {_MAX_PREFIX} bytes: names of files come after it")
+    return f"{scheme}://{bucket}/{prefix}".removesuffix("/")
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +44,15 @@ class LocalPart:
         """How many bytes of it are there."""
         return self._size
 
+    def so_far(self) -> Kept:
+        """What is there, as the file that it would be."""
+        return Kept(self._size, self._hash.hexdigest())
+
+    def portions(self) -> Iterator[bytes]:
+        """What is there, read from its beginning, a little at a time. Raises PlaceError."""
+        with files.explained(self._path):
+            yield from files.portions(self._file)
+
     def begin(self, name: str, *, offset: int = 0) -> None:
         """See `Part`."""
         files.check_name(name)
@@ -71,7 +80,7 @@ class LocalPart:
         if self._name is None:
             raise ValueError("the file has not begun")
         target = self._path.with_name(self._name)
-        whole = Kept(self._size, self._hash.hexdigest())
+        whole = self.so_far()
         with files.explained(target):
             try:
                 os.fsync(self._file)
