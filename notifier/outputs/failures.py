@@ -76,6 +76,8 @@ def failure(text: str, provider: Provider) -> Failure:
     if status := _STATUS.search(text):
         code = _CODE.search(text)
         return _answered(int(status[1] or status[2]), code[1] if code else "", text, provider)
+    if "inner: BareRedirect" in text:
+        return _answered(301, "", text, provider)
     if kind := _KIND.search(text):
         return _unanswered(kind[1], text, provider)
     for sign, found in _CONFIGURED.items():

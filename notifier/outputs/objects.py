@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from obstore import Attributes, GetOptions, GetResult
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
-WITHOUT_LIBRARY = "obstore is not installed; pip install 'prediction-notifier[storage]'"
+WAY_OUT = "pip install 'prediction-notifier[storage]'"
+"""For those who do not have the library."""
 
 _PORTION = 5 * 2**20
 """Bytes that are sent in one request: the least that S3 takes, so that a slow line has done with it in time."""
@@ -179,7 +180,7 @@ class Bucket:
         try:
             from obstore import store
         except ImportError:
-            raise PlaceError(f"outputs cannot be kept: {self.address('')}: {WITHOUT_LIBRARY}") from None
+            raise self._error("", Failure("obstore is not installed", WAY_OUT)) from None
         client: ClientConfig = {
             "allow_http": self._provider.allows_http(self._environ),
             "connect_timeout": timedelta(seconds=self._limits.connect),

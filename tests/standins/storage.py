@@ -5,6 +5,7 @@ It tells of itself what S3 tells, as far as a file is put, looked at and deleted
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -57,7 +58,14 @@ class StorageStandIn:
     `hang` lets requests stand without an answer until the end.
     """
 
-    def __init__(self, script: Script = lambda _: None, *, seconds: float = 0.0, hang: bool = False) -> None:
+    def __init__(
+        self,
+        script: Script = lambda _: None,
+        *,
+        seconds: float = 0.0,
+        hang: bool = False,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.asked: list[Asked] = []
         self.script = script
         self.seconds = seconds
@@ -70,7 +78,9 @@ class StorageStandIn:
         handler = type("Handler", (_Handler,), {"store": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = False
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}"
         self.environ = {
             "AWS_ACCESS_KEY_ID": KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET,
