@@ -156,7 +156,7 @@ def check(*, no_secrets: bool) -> None:
     """Check the configuration, the store and the place for outputs; print every mistake, or a summary."""
     from notifier import data
     from notifier.cli import draw
-    from notifier.service import load_config, place_of
+    from notifier.service import load_config, place_for
     from notifier.store import Store
 
     try:
@@ -166,7 +166,7 @@ def check(*, no_secrets: bool) -> None:
         sys.exit(error.exit_code)
     known = Store.check(configuration.store)
     if configuration.outputs is not None:
-        place_of(configuration.outputs).examine()
+        place_for(configuration.outputs, configuration).examine()
     draw.summary(configuration, data.latencies(configuration) if known else {})
 
 

@@ -91,6 +91,10 @@ class Bucket:
         """The URL that people know it by."""
         return f"{self._scheme}://{self._name}/{key}".rstrip("/")
 
+    def examine(self) -> None:
+        """Raise PlaceError where obstore is not there, or the environment has what it could not use. Asks nobody."""
+        self._stores()
+
     def look(self, key: str) -> Found | None:
         """What is there under that key."""
         with suppress(FileNotFoundError), self._explained(key):

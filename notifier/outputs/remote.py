@@ -45,6 +45,10 @@ class RemotePlace:
         # S3 says that something is missing only to those who may list; to others, it is forbidden.
         self._bucket.look(self._key(_MISSING))
 
+    def examine(self) -> None:
+        """See `Place`: whether obstore is there."""
+        self._bucket.examine()
+
     def part(self, folder: Folder, number: int) -> RemotePart:
         """See `Place`."""
         return RemotePart(self, folder, self._spool.part(folder, number))

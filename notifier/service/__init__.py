@@ -28,12 +28,12 @@ from notifier.service.pings import Pings
 from notifier.service.process import prepare
 from notifier.service.reloading import Reloading
 from notifier.service.reports import Reports
-from notifier.service.saving import KeptFiles, Saving, place_of, save_by_hand
+from notifier.service.saving import KeptFiles, Saving, place_for, save_by_hand
 from notifier.service.systemd import ServiceManager, status_line
 from notifier.store import Store
 from notifier.transport import Answer, Transport
 
-__all__ = ["PartDiedError", "Service", "load_config", "place_of", "routes", "save_by_hand"]
+__all__ = ["PartDiedError", "Service", "load_config", "place_for", "routes", "save_by_hand"]
 
 logger = logging.getLogger(__name__)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from notifier.decide import files_owed
 from notifier.deliver import Lanes
@@ -26,15 +26,16 @@ from notifier.model import (
     Outputs,
     Secret,
 )
-from notifier.outputs import LocalDirectory, Manifests, Means, Owed, Place, Saver, attempt, entry_of, folder_of
+from notifier.outputs import Manifests, Means, Owed, Place, Saver, attempt, entry_of, folder_of, place_of
 from notifier.service.keeper import Keeper
-from notifier.store import Store
+from notifier.store import Store, database_path
 from notifier.transport import Transport, origin
 
 
-def place_of(outputs: Outputs) -> Place:
-    """Where files are kept by this configuration."""
-    return LocalDirectory(Path(outputs.directory))
+def place_for(outputs: Outputs, config: Config, environ: Mapping[str, str] = os.environ) -> Place:
+    """Where files are kept by this configuration. What goes to an object store is unfinished beside the store."""
+    spool = database_path(config.store).parent / "outputs-unfinished"
+    return place_of(outputs.directory, spool=spool, environ=environ)
 
 
 def means_of(outputs: Outputs, config: Config, before: Means | None = None) -> Means:
@@ -42,7 +43,7 @@ def means_of(outputs: Outputs, config: Config, before: Means | None = None) -> M
     if before is not None and before.outputs.directory == outputs.directory:
         place, manifests = before.place, before.manifests
     else:
-        place = place_of(outputs)
+        place = place_for(outputs, config)
         manifests = Manifests(place)
     return Means(outputs, place, manifests, partial(_token_for, config))
 
