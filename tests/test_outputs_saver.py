@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import pytest
 import requests
 
 from notifier.decide.files import source_of
+from notifier.errors import PlaceError, StoreWriteError
 from notifier.model import Address, Clock, Delivery, File, Key, Outputs, State, Status
 from notifier.outputs import LocalDirectory, Manifests, Means, Owed, Saver
-from notifier.outputs.saver import LANES
+from notifier.outputs.retries import WAITS
+from notifier.outputs.saver import LANES, TIDIED_EVERY
 from notifier.store import Change, Store
 from notifier.transport import Answer, Guard, Head, Kind, Limits, Sink, TransportError
 from tests.standins.asker import until
@@ -94,9 +97,9 @@ class World:
         self.store.record([Change(key, DONE, files=tuple(replace(file, **changes) for file in files))], self.now)
         self.saver.wake()
 
-    def means(self, directory: str = "outputs", **settings: Any) -> Means:
+    def means(self, directory: str = "outputs", place: LocalDirectory | None = None, **settings: Any) -> Means:
         """What files are kept with."""
-        place = LocalDirectory(self.folder / directory)
+        place = place or LocalDirectory(self.folder / directory)
         outputs = Outputs(str(self.folder / directory), **{"min_free": 0, **settings})
         return Means(outputs, place, Manifests(place), lambda key, url: None)
 
@@ -104,6 +107,12 @@ class World:
         """Let time pass."""
         self.now += seconds
         self.saver.wake()
+
+    def comes_to(self, condition: Callable[[], bool]) -> bool:
+        """Let a second pass, unless the condition is met."""
+        if not condition():
+            self.pass_(1.0)
+        return condition()
 
     def files(self, key: Key = KEY) -> list[File]:
         return list(self.store.files([key]).get(key, ()))
@@ -114,6 +123,17 @@ class World:
     def on_disk(self, directory: str = "outputs") -> list[str]:
         root = self.folder / directory
         return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+class SmallDirectory(LocalDirectory):
+    """A directory on a disk of its own, of so many bytes."""
+
+    def __init__(self, directory: Path, size: int) -> None:
+        super().__init__(directory)
+        self._files, self._size = directory, size
+
+    def free(self) -> int:
+        return self._size - sum(path.stat().st_size for path in self._files.rglob("*.png"))
 
 
 class Reports:
@@ -186,3 +206,107 @@ def test_files_of_hosts_that_are_passed_over_are_not_among_those_that_are_due(wo
     found = world.store.due_files(NOW, 10, [urlsplit(url).hostname or ""])
     assert [file.url for file in found] == others
     assert len(world.store.due_files(NOW, 10, ["data:", "a_example", "%"])) == 5
+
+
+def manifest(world: World, key: Key = KEY) -> dict[int, str]:
+    """The states that it says."""
+    found = world.means().manifests.read(key)
+    return {} if found is None else {entry.number: entry.state.value for entry in found.files}
+
+
+def test_files_are_removed_when_they_were_kept_for_long_enough_and_not_before(world: World) -> None:
+    world.saver.configure(world.means(keep=30 * DAY))
+    world.owe("https://a.example/a.png")
+    until(lambda: world.states() == ["saved"])
+    world.pass_(10 * DAY)
+    world.owe("https://a.example/b.png", number=1)
+    until(lambda: world.states() == ["saved", "saved"])
+    world.pass_(20 * DAY - TIDIED_EVERY)
+    world.owe("https://a.example/c.png", key=OTHER)
+    until(lambda: world.states(OTHER) == ["saved"])
+    assert world.states() == ["saved", "saved"]
+    world.pass_(2 * TIDIED_EVERY)
+    until(lambda: world.states() == ["removed", "saved"])
+    assert world.on_disk() == ["here/x/001-b.png", "here/x/manifest.json", "here/y/000-c.png", "here/y/manifest.json"]
+    assert manifest(world) == {0: "removed", 1: "saved"}
+    world.pass_(10 * DAY)
+    until(lambda: world.states() == ["removed", "removed"])
+    until(lambda: world.on_disk() == ["here/y/000-c.png", "here/y/manifest.json"])
+    assert world.states(OTHER) == ["saved"]
+
+
+def test_what_is_kept_elsewhere_or_is_of_others_is_left_alone(world: World) -> None:
+    world.saver.configure(world.means("before", keep=DAY))
+    world.owe("https://a.example/a.png")
+    until(lambda: world.states() == ["saved"])
+    world.saver.configure(world.means(keep=DAY))
+    world.owe("https://a.example/b.png", key=OTHER)
+    until(lambda: world.states(OTHER) == ["saved"])
+    mine = world.folder / "outputs/here/y/notes.txt"
+    mine.write_text("of somebody")
+    world.pass_(2 * DAY)
+    until(lambda: world.states(OTHER) == ["removed"])
+    until(lambda: world.on_disk() == ["here/y/notes.txt"])
+    assert world.states() == ["saved"]
+    assert world.on_disk("before") == ["here/x/000-a.png", "here/x/manifest.json"]
+
+
+def test_a_full_disk_is_no_reason_not_to_remove_what_was_kept_for_long_enough(world: World) -> None:
+    url = "https://a.example/a.png"
+    place = SmallDirectory(world.folder / "outputs", 3 * len(url))
+    world.saver.configure(world.means(place=place, keep=30 * DAY, min_free=len(url)))
+    world.owe(url)
+    until(lambda: world.states() == ["saved"])
+    others = world.folder / "outputs/others.png"
+    others.write_bytes(bytes(2 * len(url)))
+    world.owe("https://a.example/b.png", key=OTHER, expires_at=NOW + 60 * DAY)
+    until(lambda: world.comes_to(lambda: len(world.said) == 1))
+    assert world.said[0].startswith("fails: the disk has 0 MiB left")
+    assert (world.states(), world.states(OTHER)) == (["saved"], ["waiting"])
+    world.pass_(30 * DAY)
+    until(lambda: world.comes_to(lambda: world.states() == ["removed"]))
+    others.write_bytes(b"")
+    until(lambda: world.comes_to(lambda: world.states(OTHER) == ["saved"]))
+    assert world.said[1:] == ["works"]
+
+
+def test_the_trouble_of_a_place_that_is_not_used_any_more_is_nobodys(world: World) -> None:
+    """A directory on a server that hangs: its error comes after an edit has named another."""
+    began, hangs = threading.Event(), threading.Event()
+
+    class Hangs(LocalDirectory):
+        def prepare(self) -> None:
+            began.set()
+            hangs.wait(10)
+            raise PlaceError("the server is gone")
+
+    world.saver.configure(world.means("before", place=Hangs(world.folder / "before")))
+    assert began.wait(10)
+    world.saver.configure(world.means())
+    world.owe("https://a.example/a.png")
+    until(lambda: world.states() == ["saved"])
+    hangs.set()
+    assert world.saver.stop(10)
+    assert world.said == []
+
+
+def test_while_the_store_takes_nothing_no_host_is_asked_again_and_again(world: World) -> None:
+    class Full:
+        def mark_file_failed(self, *_: Any, **__: Any) -> None:
+            raise StoreWriteError("the disk is full")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.store, name)
+
+    world.shelf = Full()
+    url = "https://a.example/a.png"
+    world.hosts.script[url] = [503, 503]
+    world.saver.configure(world.means())
+    world.owe(url)
+    until(lambda: len(world.hosts.asked) == 1)
+    time.sleep(0.2)  # eight lanes would have asked by now
+    assert len(world.hosts.asked) == 1
+    world.pass_(WAITS[0])
+    until(lambda: len(world.hosts.asked) == 2)
+    world.shelf = world.store
+    until(lambda: world.comes_to(lambda: world.states() == ["saved"]))

@@ -9,9 +9,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from urllib.parse import urlsplit
 
-from notifier.errors import PlaceError, StoreError
+from notifier.errors import PlaceError, PlaceFullError, StoreError
 from notifier.logs import event, mistake
 from notifier.model import Clock, File, FileState
 from notifier.outputs.attempt import Means, attempt, discard
@@ -31,10 +32,12 @@ LOOKED_AT = 100
 """Files that are due of which the next one is chosen: some of them may be under way already."""
 STORE_RETRY = 1.0
 """Seconds between attempts to reach a store that cannot be used."""
+UNRECORDED_WAIT = 10.0
+"""Seconds until a file is looked at again of which the store could not take what became of it."""
 TIDIED_EVERY = 3600.0
 REMOVED_AT_ONCE = 100
 
-_Work = Callable[[], None]
+_Work = Callable[[], object]
 _FileId = tuple[str, str, int]
 
 
@@ -63,6 +66,8 @@ class Saver:
         self._means: Means | None = None
         self._busy: dict[_FileId, str] = {}
         """What the lanes are at, and from which host it comes."""
+        self._put_off: dict[_FileId, float] = {}
+        """Until when those are left alone of which the store could not take what became of them."""
         self._examine_at: float | None = None
         """When (steady) it is to be seen whether the place can be used; None while it can."""
         self._tidy_at = 0.0
@@ -175,24 +180,28 @@ class Saver:
             host = _host(file)
             if _id(file) in self._busy or Counter(self._busy.values())[host] >= _most(host):
                 continue
+            if self._put_off.get(_id(file), now) > now:
+                continue
             # A place that cannot be used lets nothing in, but what expires meanwhile is to be told of.
             if self._examine_at is None or (file.expires_at is not None and file.expires_at <= now):
+                self._put_off.pop(_id(file), None)
                 self._busy[_id(file)] = host
                 self._turn += 1  # others may have looked for what this lane has taken
                 return lambda: self._save(file, means)
         if self._tidy_at <= now and self._examine_at is None:
             self._tidy_at = now + TIDIED_EVERY
-            return lambda: self._tidy(means)
-        moments = [next_at, self._examine_at, self._tidy_at]
+            return partial(self._tidy, means)
+        moments = [next_at, self._examine_at, self._tidy_at, *self._put_off.values()]
         return min((moment - now for moment in moments if moment is not None and moment > now), default=None)
 
     # --- one file ----------------------------------------------------------------------------------------------------
 
     def _save(self, brief: File, means: Means) -> None:
+        due_at = None
         try:
             file = self._shelf.waiting_file(brief)
             if file is None:
-                self._report(_id(brief), None)
+                self._report(_id(brief), None, means)
                 return
             if file.due_at > self._clock.steady():
                 return  # another lane has tried it since this one looked
@@ -201,12 +210,12 @@ class Saver:
                 return  # it was abandoned
             now = self._clock.steady()
             if failure is None:
-                self._note_place(file, None)
+                self._note_place(file, None, means)
                 self._end(replace(file, ended_at=now), means)
                 event(logger, logging.INFO, "file saved", api=file.key.api, id=file.key.id, file=file.name,
                       size=file.size, source=file.source)  # fmt: skip
                 return
-            self._note_place(file, failure)
+            self._note_place(file, failure, means)
             due_at = next_attempt_at(file, failure, now, self._chance)
             if due_at is None:
                 self._lose(file, failure, means)
@@ -215,6 +224,10 @@ class Saver:
             event(logger, level, "file not saved", api=file.key.api, id=file.key.id, number=file.number,
                   source=file.source, attempts=file.attempts + 1, reason=failure.reason)  # fmt: skip
             self._shelf.mark_file_failed(file, due_at=due_at, reason=failure.reason, counts=not failure.of_place)
+        except StoreError:
+            with self._news:
+                self._put_off[_id(brief)] = due_at or self._clock.steady() + UNRECORDED_WAIT
+            raise
         finally:
             with self._news:
                 del self._busy[_id(brief)]
@@ -235,7 +248,7 @@ class Saver:
         except PlaceError as error:
             event(logger, logging.WARNING, "a part was left behind", reason=error)
         url = None if file.url is None or file.url[:5].lower() == "data:" else file.url
-        self._note_place(file, None)
+        self._note_place(file, None, means)
         self._end(
             replace(
                 file,
@@ -257,29 +270,28 @@ class Saver:
     # --- the place ---------------------------------------------------------------------------------------------------
 
     def _examine(self, means: Means) -> None:
-        """See whether the place can be used."""
-        reason: str | None
-        try:
-            means.place.prepare()
-            reason = means.lack_of_room()
-        except PlaceError as error:
-            reason = str(error)
+        """See whether the place can be used. Where there is no room, what was kept for long enough makes some."""
+        reason, is_full = _trouble_with(means)
+        if is_full and self._tidy(means):
+            reason, _ = _trouble_with(means)
         with self._news:
-            if means is self._means and reason is None:
+            if reason is None and self._means is not None and means.outputs == self._means.outputs:
                 self._examine_at = None
                 self._tell_all()
-        self._report(None, reason)
+        self._report(None, reason, means)
 
-    def _note_place(self, file: File, failure: Failure | None) -> None:
+    def _note_place(self, file: File, failure: Failure | None, means: Means) -> None:
         of_place = failure is not None and failure.of_place
         if of_place:
             with self._news:  # perhaps it takes none
                 self._examine_at = self._clock.steady()
-        self._report(_id(file), failure.reason if failure is not None and of_place else None)
+        self._report(_id(file), failure.reason if failure is not None and of_place else None, means)
 
-    def _report(self, which: _FileId | None, reason: str | None) -> None:
+    def _report(self, which: _FileId | None, reason: str | None, means: Means) -> None:
         """Tell of the place's trouble when it begins, and when nothing is left of it."""
         with self._news:
+            if self._means is None or means.outputs.directory != self._means.outputs.directory:
+                return  # of a place that is not used any more
             before = dict(self._trouble)
             if reason is None:
                 self._trouble.pop(which, None)
@@ -291,14 +303,16 @@ class Saver:
         if before and since is None:
             self._reports.place_works()
 
-    def _tidy(self, means: Means) -> None:
-        """Remove what was kept for long enough."""
-        keep, left = means.outputs.keep, 0
+    def _tidy(self, means: Means) -> int:
+        """Remove what was kept for long enough; how many files those were."""
+        keep, removed, left = means.outputs.keep, 0, 0
         while keep is not None and not self._stopping:
             old = self._shelf.old_files(self._clock.steady() - keep, REMOVED_AT_ONCE, left)
             if not old:
-                return
-            left += sum(not self._remove(file, means) for file in old)
+                break
+            gone = sum(self._remove(file, means) for file in old)
+            removed, left = removed + gone, left + len(old) - gone
+        return removed
 
     def _remove(self, file: File, means: Means) -> bool:
         """Whether it was; not if it is elsewhere: whoever changed the directory has what was kept before."""
@@ -330,6 +344,16 @@ class Saver:
 
 def _id(file: File) -> _FileId:
     return (*file.key, file.number)
+
+
+def _trouble_with(means: Means) -> tuple[str | None, bool]:
+    """Why the place cannot be used, if it cannot, and whether it is for want of room."""
+    try:
+        means.place.prepare()
+        reason = means.lack_of_room()
+    except PlaceError as error:
+        return str(error), isinstance(error, PlaceFullError)
+    return reason, reason is not None
 
 
 def _most(host: str) -> int:
