@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -62,12 +63,12 @@ def configuration(
 
 
 def kept(folder: Path) -> dict[str, bytes]:
-    """What is on the disk by its path below the directory, without the manifests."""
+    """What is on the disk by its path below the directory, without manifests and what is unfinished."""
     root = folder / "outputs"
     return {
         str(path.relative_to(root)): path.read_bytes()
         for path in root.rglob("*")
-        if path.is_file() and path.name != "manifest.json" and path.suffix != ".part"
+        if path.is_file() and not re.fullmatch(r"manifest\.json|(manifest\.json|\d+)\.part", path.name)
     }
 
 

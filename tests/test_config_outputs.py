@@ -9,7 +9,8 @@ import pytest
 from notifier.model import Outputs
 from tests.config_files import EMPTY, HEAD, Case, check_case, entry, load, mistakes, top
 
-DIRECTORY = "outputs.directory: must be an absolute path, or s3://, gs:// or az:// with a bucket and a prefix"
+DIRECTORY = "outputs.directory: must "
+BUCKETS = "s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
 HOST = "must be a host's name, such as replicate.delivery, without a port"
 NO_PLACE = "save: needs a place for the files; write, say, `outputs: {directory: /var/lib/notifier/outputs}`"
 SIZE = "must be a size such as 16MiB or 500KB"
@@ -99,14 +100,20 @@ def test_where_the_place_itself_is_wrong_that_is_the_mistake() -> None:
         top("»outputs: {}", "outputs.directory: is missing"),
         top("outputs: »/srv/files", "outputs: must be a mapping (got text)"),
         top("»output: {directory: /x}", "output: unknown key; did you mean 'outputs'?"),
-        top("outputs: {directory: »files}", f"{DIRECTORY} (got 'files')"),
-        top("outputs: {directory: »~/files}", DIRECTORY),
-        top("outputs: {directory: »'http://x.y/z'}", DIRECTORY),
-        top("outputs: {directory: »'s3://'}", DIRECTORY),
-        top("outputs: {directory: »'s3:///prefix'}", DIRECTORY),
-        top("outputs: {directory: »'s3://key:secret@bucket/prefix'}", f"{DIRECTORY} (got 's3://…')"),
-        top("outputs: {directory: »'az://container/p?sig=abc'}", DIRECTORY),
-        top('outputs: {directory: »"/srv/a\\nb"}', DIRECTORY),
+        top(
+            "outputs: {directory: »files}",
+            f"{DIRECTORY}be an absolute path, such as /var/lib/notifier/outputs, or {BUCKETS} (got 'files')",
+        ),
+        top("outputs: {directory: »~/files}", f"{DIRECTORY}be an absolute path"),
+        top("outputs: {directory: »'http://x.y/z'}", f"{DIRECTORY}be an absolute path, or {BUCKETS}"),
+        top("outputs: {directory: »'s3://'}", f"{DIRECTORY}name a bucket or container after s3://"),
+        top("outputs: {directory: »'s3:///prefix'}", f"{DIRECTORY}name a bucket or container after s3://"),
+        top("outputs: {directory: »'s3://key:secret@bucket/prefix'}", f"{DIRECTORY}not hold a user name or password: "),
+        top(
+            "outputs: {directory: »'az://container/p?sig=abc'}",
+            f"{DIRECTORY}not hold a query (?) or fragment (#) (got 'az://…')",
+        ),
+        top('outputs: {directory: »"/srv/a\\nb"}', f"{DIRECTORY}not have a line break or control character"),
         top("outputs: {directory: »7}", "outputs.directory: must be text, but YAML reads this as a number"),
         outputs(
             "»maxsize: 1GiB", "maxsize: unknown key; did you mean 'max_size'? (allowed here: directory, max_size, "
