@@ -62,10 +62,12 @@ watchlist: [one, two]
         assert before in text
         self.program.path.write_text(text.replace(before, after))
 
-    def run_until_killed(self, point: str, words: str, busy: str = "", then: Callable[[], None] | None = None) -> None:
+    def run_until_killed(
+        self, point: str, words: str, busy: str = "", then: Callable[[], None] | None = None, **variables: str
+    ) -> None:
         """Run the program until it reaches the point, doing something once it has started; it must reach it."""
         already = len(self.program.log)
-        self.program.launch(module=("tests.standins.killed", point, words, busy))
+        self.program.launch(module=("tests.standins.killed", point, words, busy), **variables)
         if then is not None:
             self.program.wait_for_log(lambda lines: any("started watches=" in line for line in lines[already:]))
             then()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from notifier.config.values import ID_PATTERN, NAME_PATTERN
 from notifier.model import Key
-from notifier.outputs.content_types import extension
+from notifier.outputs.content_types import extension, likely_type
 from notifier.outputs.names import (
     MANIFEST,
     Folder,
@@ -235,3 +235,19 @@ def test_no_other_key_has_a_folder(key: tuple[str, str]) -> None:
 )
 def test_folders_from_elsewhere_are_refused(folder: tuple[str, str]) -> None:
     assert not is_folder(Folder(*folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("000-out.png", "image/png"),
+        ("001-a.JPG", "image/jpeg"),
+        ("002-a.mp3", "audio/mpeg"),
+        ("003-a.wav", "audio/wav"),
+        ("004-a.mp4", "video/mp4"),
+        ("005-a.qqq", None),
+        ("006-png", None),
+    ],
+)
+def test_a_name_tells_the_likely_type(name: str, kind: str | None) -> None:
+    assert likely_type(name) == kind

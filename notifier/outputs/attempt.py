@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 from notifier.errors import DataUriError, PlaceError, PlaceFullError
 from notifier.model import File, FileState, Outputs
-from notifier.outputs.content_types import media_type
+from notifier.outputs.content_types import likely_type, media_type
 from notifier.outputs.data_uri import decode
 from notifier.outputs.manifest import Manifests
 from notifier.outputs.names import Folder, file_name, folder_of, is_file_name
@@ -65,7 +65,10 @@ def attempt(
         folder = folder_of(file.key)
         found = _found(means.place, folder, file.number)
         if found is not None:
-            return _saved(file, means.place, folder, *found), None
+            name, whole = found
+            # What its host said of it was not recorded any more.
+            known = replace(file, content_type=file.content_type or likely_type(name))
+            return _saved(known, means.place, folder, name, whole), None
         url = file.url
         if url is None:
             return file, Failure("where it was is not known any more", final=True)

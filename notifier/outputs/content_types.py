@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_EXTENSIONS = {
+_EXTENSIONS = {  # of several types with one extension, the usual one is first
     "image/apng": "apng",
     "image/avif": "avif",
     "image/bmp": "bmp",
@@ -38,15 +38,15 @@ _EXTENSIONS = {
     "audio/aiff": "aiff",
     "audio/basic": "au",
     "audio/flac": "flac",
+    "audio/mp4": "m4a",
     "audio/m4a": "m4a",
     "audio/midi": "mid",
-    "audio/mp3": "mp3",
-    "audio/mp4": "m4a",
     "audio/mpeg": "mp3",
+    "audio/mp3": "mp3",
     "audio/ogg": "ogg",
     "audio/opus": "opus",
-    "audio/vnd.wave": "wav",
     "audio/wav": "wav",
+    "audio/vnd.wave": "wav",
     "audio/wave": "wav",
     "audio/webm": "weba",
     "audio/x-aiff": "aiff",
@@ -107,3 +107,9 @@ def extension(content_type: str | None) -> str | None:
     """The extension, without its dot; None for a type that says nothing of the file (`application/octet-stream`)."""
     kind = media_type(content_type or "")
     return _EXTENSIONS.get(kind) or _SUFFIXES.get(kind.rpartition("+")[2] if "+" in kind else "")
+
+
+def likely_type(name: str) -> str | None:
+    """The content type that files with the name's extension mostly have; None for an extension that is not known."""
+    ending = name.rpartition(".")[2].lower()
+    return next((kind for kind, known in _EXTENSIONS.items() if known == ending), None)

@@ -14,9 +14,14 @@ from notifier.transport import Limits
 
 STALL = 2.0
 
-retries.WAITS = (0.2, 0.4, 0.6)  # type: ignore[assignment]
-vars(retries)["PLACE_WAIT"] = vars(saver)["PLACE_WAIT"] = 0.5
-Limits.__init__.__defaults__ = (STALL, *Limits.__init__.__defaults__[1:])  # type: ignore[index]
+
+def shorten() -> None:
+    """Do so for this process."""
+    retries.WAITS = (0.2, 0.4, 0.6)  # type: ignore[assignment]
+    vars(retries)["PLACE_WAIT"] = vars(saver)["PLACE_WAIT"] = 0.5
+    Limits.__init__.__defaults__ = (STALL, *Limits.__init__.__defaults__[1:])  # type: ignore[index]
+
 
 if __name__ == "__main__":
+    shorten()
     main()

@@ -8,7 +8,7 @@ result name all of WORDS (separated by commas): `lane team`, `succeeded`. Then t
 BUSY (names separated by commas) has anything waiting, so that it is known what was under way, and sends itself SIGKILL.
 
 Every COMMIT on the way is also a look at the connection: one that would not survive a power cut ends the process with
-UNSAFE instead.
+UNSAFE instead. With KEEN in the environment the saver waits less (tests/standins/keen.py).
 """
 
 from __future__ import annotations
@@ -27,8 +27,11 @@ from sqlalchemy import Connection, Engine, event
 
 from notifier import channels
 from notifier.cli import main
+from notifier.outputs import Manifests, saver
+from notifier.outputs.part import LocalPart
 from notifier.service import keeper
 from notifier.store import Store, opening
+from tests.standins import keen
 
 SEAMS: dict[str, tuple[Any, str]] = {
     "put": (keeper.Keeper, "put"),
@@ -37,9 +40,22 @@ SEAMS: dict[str, tuple[Any, str]] = {
     "send": (channels, "send"),
     "migrate": (opening, "_migrate"),
     "write_marker": (opening, "_write_marker"),
+    "attempt": (saver, "attempt"),
+    "commit": (LocalPart, "commit"),
+    "update": (Manifests, "update"),
+    "discard": (saver, "discard"),
     **{
         name: (Store, name)
-        for name in ("record", "mark_sent", "mark_given_up", "resend", "open_incident", "close_incident")
+        for name in (
+            "record",
+            "mark_sent",
+            "mark_given_up",
+            "resend",
+            "open_incident",
+            "close_incident",
+            "end_file",
+            "mark_file_failed",
+        )
     },
 }
 UNSAFE = 99
@@ -126,4 +142,6 @@ if __name__ == "__main__":
     point, words, busy = sys.argv[1:4]
     del sys.argv[1:4]
     Killer(point, words, busy).watch()
+    if "KEEN" in os.environ:
+        keen.shorten()
     main()
