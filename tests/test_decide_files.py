@@ -125,7 +125,8 @@ def test_what_is_lost_is_told_once_the_others_were_tried_and_only_once() -> None
     a, b = owed(f"{HOST}/a", f"{HOST}/b")
     lost = over(a, FileState.LOST)
     assert files_notice("X", [lost, b], now=NOW, wall=WALL) is None
-    tried = replace(b, attempts=1)
+    assert files_notice("X", [lost, replace(b, attempts=1, due_at=NOW + 15)], now=NOW, wall=WALL) is None
+    tried = replace(b, attempts=4, due_at=NOW + 120)
     notice = files_notice("X", [lost, tried], now=NOW, wall=WALL)
     assert notice is not None
     assert notice.event is Event.SAVE_FAILED
@@ -140,7 +141,7 @@ def test_what_is_lost_is_told_once_the_others_were_tried_and_only_once() -> None
 
 
 def test_files_that_are_given_up_together_are_told_together() -> None:
-    files = [replace(file, attempts=9) for file in owed(*(f"{HOST}/{n}" for n in range(3)))]
+    files = [replace(file, attempts=9, due_at=NOW + 9e4) for file in owed(*(f"{HOST}/{n}" for n in range(3)))]
     end = NOW + LINK_LIFE
     lost = [over(file, FileState.LOST) for file in files]
     assert files_notice("X", [lost[0], *files[1:]], now=end, wall=WALL) is None

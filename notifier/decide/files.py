@@ -13,7 +13,7 @@ from notifier.decide.notices import notice_id
 from notifier.model import Event, File, FileState, Key, Notice, Observation
 
 SOON = 60.0
-"""Seconds in which a file that is given up then is waited for, so that all are told together."""
+"""Seconds for which one that is tried or given up in them is waited for, so that all are told together."""
 OTHER_LIFE = 86400.0
 """Seconds for which a file is tried whose host is not known to delete it: nobody says how long it will be there."""
 
@@ -56,12 +56,12 @@ def files_owed(
 def files_notice(name: str, files: Sequence[File], *, now: float, wall: float) -> Notice | None:
     """What is told of a prediction's files (at least one, by their numbers) now that one of them is over.
 
-    What is lost is told when each of the others was tried, so that there is time to do something about it, and of what
-    is about to be given up as well it is told at once. That all are kept is told when none is on its way any more. None
+    What is lost is told when each of the others was tried and has failed some times, so that there is time to do
+    something about it. That all are kept is told when none is on its way any more. None
     is told twice. Lost ones are named with where they can still be had, as long as that is so.
     """
     waiting = [file for file in files if file.state is FileState.WAITING]
-    if any(file.attempts == 0 or (file.expires_at or now + 2 * SOON) <= now + SOON for file in waiting):
+    if any(file.attempts == 0 or min(file.due_at, file.expires_at or file.due_at) <= now + SOON for file in waiting):
         return None
     lost = [file for file in files if file.state is FileState.LOST]
     if all(file.told for file in lost) and waiting:
