@@ -67,6 +67,12 @@ def test_what_is_there_is_not_fetched_again_and_what_is_new_gets_a_number_of_its
     assert [(file.number, file.url) for file in found] == [(2, f"{HOST}/c.png"), (1, f"{HOST}/b.png?sig=2")]
 
 
+def test_a_number_is_the_files_place_in_the_output_as_long_as_nobody_has_it() -> None:
+    second = replace(owed(f"{HOST}/a.png", f"{HOST}/b.png")[1], state=FileState.SAVED, url=None)
+    found = owed(f"{HOST}/a.png", f"{HOST}/b.png", f"{HOST}/c.png", known=(second,))
+    assert [(file.number, file.source) for file in found] == [(0, f"{HOST}/a.png"), (2, f"{HOST}/c.png")]
+
+
 @pytest.mark.parametrize("state", [FileState.LOST, FileState.REMOVED])
 def test_what_is_gone_is_only_fetched_again_by_hand(state: FileState) -> None:
     (file,) = owed(f"{HOST}/a.png")

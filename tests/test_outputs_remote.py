@@ -82,7 +82,7 @@ def closed() -> int:
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Path:
-    return tmp_path / "spool"
+    return tmp_path / "state" / "spool"
 
 
 # --- wrong settings ----------------------------------------------------------------------------------------------

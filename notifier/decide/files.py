@@ -29,13 +29,13 @@ def files_owed(
     removed are to be fetched once more. `now` is steady, `wall` is wall time.
     """
     before: dict[str, list[File]] = defaultdict(list)
-    number = 0
+    taken = set()
     for file in sorted(known, key=lambda file: file.number):
         before[file.source].append(file)
-        number = file.number + 1
+        taken.add(file.number)
     completed = wall if seen.completed_at is None else min(seen.completed_at, wall)
     owed = []
-    for asset in seen.assets:
+    for place, asset in enumerate(seen.assets):
         source = source_of(asset.url)
         life = LINK_LIFE if is_short_lived(asset.url) else OTHER_LIFE
         expires_at = None if asset.is_inline else now - (wall - completed) + life
@@ -48,8 +48,9 @@ def files_owed(
                     File(key, same.number, source, asset.url, created_at=now, due_at=now, expires_at=expires_at)
                 )
             continue
+        number = max(taken) + 1 if place in taken else place
+        taken.add(number)
         owed.append(File(key, number, source, asset.url, created_at=now, due_at=now, expires_at=expires_at))
-        number += 1
     return tuple(owed)
 
 
@@ -57,8 +58,8 @@ def files_notice(name: str, files: Sequence[File], *, now: float, wall: float) -
     """What is told of a prediction's files (at least one, by their numbers) now that one of them is over.
 
     What is lost is told when each of the others was tried and has failed some times, so that there is time to do
-    something about it. That all are kept is told when none is on its way any more. None
-    is told twice. Lost ones are named with where they can still be had, as long as that is so.
+    something about it. That all are kept is told when none is on its way any more. None is told twice. Lost ones are
+    named with where they can still be had, as long as that is so.
     """
     waiting = [file for file in files if file.state is FileState.WAITING]
     if any(file.attempts == 0 or min(file.due_at, file.expires_at or file.due_at) <= now + SOON for file in waiting):

@@ -33,11 +33,14 @@ class RemotePlace:
         self, directory: str, *, spool: Path, environ: Mapping[str, str], limits: Limits | None = None
     ) -> None:
         self._spool = LocalDirectory(spool)
+        self._above_spool = spool.parent
         self._bucket = Bucket(directory, environ, limits or Limits())
         self._prefix = directory.partition("://")[2].partition("/")[2].strip("/")
 
     def prepare(self) -> None:
         """See `Place`. A bucket is not made: whose it is and where is for its owner to say."""
+        with files.explained(self._above_spool):
+            self._above_spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._spool.prepare()
         probe = self._key(_PROBE)
         self._bucket.put(probe, b"")
