@@ -82,7 +82,7 @@ def closed() -> int:
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "spool"
+    return tmp_path / "spool"
 
 
 # --- wrong settings ----------------------------------------------------------------------------------------------
@@ -130,6 +130,13 @@ def test_a_store_without_room_is_an_error_of_its_own(spool: Path, status: int, c
             with pytest.raises(PlaceFullError, match=rf"no room left \({status} {code}\); free some, or raise the qu"):
                 attempt()
         assert place.part(FOLDER, 0).size == 3
+
+
+def test_the_folder_of_what_is_unfinished_is_made_with_those_above_it(s3: S3StandIn, tmp_path: Path) -> None:
+    spool = tmp_path / "state" / "spool"
+    place_at(spool, s3.environ, directory=f"s3://{s3.bucket()}/prefix").prepare()
+    assert spool.is_dir()
+    assert spool.parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_bucket_that_is_not_there_is_not_taken_for_a_file_that_is_not(s3: S3StandIn, spool: Path) -> None:
